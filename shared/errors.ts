@@ -1,0 +1,62 @@
+/** Every way we refuse. `say` is all that crosses the wire; codes are never reused. */
+export const ERRORS = {
+  MESSAGE_INVALID: { retry: 'never', say: 'The message does not match the protocol.' },
+  PARAMETER_INVALID: { retry: 'never', say: 'A parameter is out of range.' },
+  // Identity and the wire
+  NOT_AUTHENTICATED: { retry: 'never', say: 'The handshake was not completed.' },
+  KEY_UNKNOWN: { retry: 'never', say: 'This key is not in the roster.' },
+  SIGNATURE_INVALID: { retry: 'never', say: 'A signature does not verify.' },
+  INVITE_INVALID: { retry: 'never', say: 'The invite is unknown, used, or expired.' },
+  HANDSHAKE_REPLAYED: { retry: 'never', say: 'This challenge was answered already or has expired.' },
+  TENSOR_TOO_LARGE: { retry: 'never', say: 'The tensor is larger than this round allows.' },
+  TENSOR_CORRUPT: { retry: 'never', say: 'The bytes do not match their hash.' },
+  TENSOR_UNKNOWN: { retry: 'never', say: 'No tensor with this hash is here.' },
+  // Rounds
+  POLICY_MISMATCH: { retry: 'never', say: 'Site and coordinator hold different policies.' },
+  ROUND_NOT_OPEN: { retry: 'next-round', say: 'This round is not open.' },
+  ROUND_VOID: { retry: 'next-round', say: 'The round did not reach its quorum and is void.' },
+  UPDATE_CHANGED: { retry: 'never', say: 'A different update was already sent for this round.' },
+  UPDATE_NOT_FINITE: { retry: 'never', say: 'The update holds a value that is not a finite number.' },
+  UPDATE_TOO_LARGE: { retry: 'never', say: 'The update is larger than its clip allows.' },
+  UPDATE_SHAPE: { retry: 'never', say: 'The update does not have the shape of the plan.' },
+  // Privacy
+  BUDGET_EXHAUSTED: { retry: 'never', say: 'The privacy budget is spent.' },
+  BOUNDS_EXCEEDED: { retry: 'never', say: 'The plan is outside the bounds this site allows.' },
+  LAYER_WITHOUT_NORM_RULE: { retry: 'never', say: 'A discriminator layer has no per-patient norm rule.' },
+  POLICY_INVALID: { retry: 'never', say: 'The policy does not pass its own checks.' },
+  SCHEME_UNKNOWN: { retry: 'never', say: 'The aggregation scheme is not available.' },
+  // Engine
+  ENGINE_MISSING: { retry: 'never', say: 'The engine is not installed on this machine.' },
+  KERNEL_MISSING: { retry: 'never', say: 'The engine has no such kernel.' },
+  ARCHITECTURE_UNKNOWN: { retry: 'never', say: 'No such architecture is registered.' },
+  // Data at rest
+  IMAGE_UNREADABLE: { retry: 'never', say: 'An image file cannot be read.' },
+  DATASET_INVALID: { retry: 'never', say: 'The dataset cannot be used.' },
+  STORE_CORRUPT: { retry: 'never', say: 'Stored state does not match its own hashes.' },
+  LOG_INVALID: { retry: 'never', say: 'The round log does not verify.' },
+} as const satisfies Record<string, { retry: 'never' | 'next-round'; say: string }>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** What crosses the wire when we refuse. */
+export interface PublicError {
+  readonly code: ErrorCode;
+  readonly say: string;
+  readonly retry: 'never' | 'next-round';
+}
+
+/** The one error class: a code for machines, a detail for our own log. */
+export class FedError extends Error {
+  override readonly name = 'FedError';
+  readonly code: ErrorCode;
+
+  /** @param detail - for our own log: sizes, ids, limits. Never a private value. */
+  constructor(code: ErrorCode, detail: string, options?: ErrorOptions) {
+    super(`${code}: ${detail}`, options);
+    this.code = code;
+  }
+
+  toPublic(): PublicError {
+    return { code: this.code, ...ERRORS[this.code] };
+  }
+}
