@@ -11,6 +11,7 @@ export const ERRORS = {
   TENSOR_TOO_LARGE: { retry: 'never', say: 'The tensor is larger than this round allows.' },
   TENSOR_CORRUPT: { retry: 'never', say: 'The bytes do not match their hash.' },
   TENSOR_UNKNOWN: { retry: 'never', say: 'No tensor with this hash is here.' },
+  LINK_LOST: { retry: 'next-round', say: 'The connection to the coordinator is lost.' },
   // Rounds
   POLICY_MISMATCH: { retry: 'never', say: 'Site and coordinator hold different policies.' },
   ROUND_NOT_OPEN: { retry: 'next-round', say: 'This round is not open.' },

@@ -1,0 +1,69 @@
+import type { RoundPlan } from '../protocol/plan.ts';
+
+/**
+ * Secure aggregation as a sequence of phases. In each phase the coordinator shows every participating site one
+ * `Downlink`; each answers with one `Uplink`; when all are in, or at quorum and deadline, the coordinator turns the
+ * answers into the next phase's downlinks, or into the sum. `clear` has one phase; masking schemes have several.
+ * Both halves are pure functions of their arguments, so that every message can be stored before it is sent.
+ */
+export interface Uplink {
+  /** Small and public to the coordinator; parsed by the scheme's own schema. */
+  readonly body: unknown;
+  /** The large part, where the phase has one; null otherwise. It travels apart, in hashed chunks. */
+  readonly tensor: Uint8Array | null;
+}
+
+export interface SiteScheme {
+  readonly scheme: RoundPlan['scheme'];
+  /**
+   * Answers one phase.
+   * @param secret - what the site kept from the phase before (null in the first): durable before the answer is sent.
+   * @param update - the site's clipped (and, where it holds private data, noised) update. [d]
+   * @throws {FedError} when the downlink asks for something a site must refuse.
+   */
+  answer(p: {
+    phase: number;
+    siteId: string;
+    plan: RoundPlan;
+    downlink: unknown;
+    secret: Uint8Array | null;
+    update: Float32Array;
+  }): Promise<{ uplink: Uplink; secret: Uint8Array | null }>;
+}
+
+/** Where the coordinator reads an upload from, without holding all of them in memory at once. */
+export interface SpooledTensor {
+  readonly bytes: number;
+  /** Reads the upload once, in order, in pieces. */
+  chunks(): AsyncIterable<Uint8Array>;
+}
+
+export type PhaseResult =
+  | { readonly next: { readonly phase: number; readonly downlinks: ReadonlyMap<string, unknown> } }
+  | { readonly sum: Float64Array; readonly contributors: readonly string[] };
+
+export interface CoordinatorScheme {
+  readonly scheme: RoundPlan['scheme'];
+  /** The first phase's downlink per site. */
+  open(plan: RoundPlan): ReadonlyMap<string, unknown>;
+  /**
+   * Checks one upload when it is complete, before it counts: shape, finiteness, and what else the scheme can see.
+   * @throws {FedError} UPDATE_SHAPE, UPDATE_NOT_FINITE, UPDATE_TOO_LARGE, MESSAGE_INVALID
+   */
+  check(p: {
+    plan: RoundPlan;
+    phase: number;
+    siteId: string;
+    body: unknown;
+    tensor: SpooledTensor | null;
+    length: number;
+    clipNorm: number | null;
+  }): Promise<void>;
+  /** Closes a phase over the answers that count. Memory O(length), whatever the number of sites. */
+  close(p: {
+    plan: RoundPlan;
+    phase: number;
+    length: number;
+    answers: ReadonlyMap<string, { body: unknown; tensor: SpooledTensor | null }>;
+  }): Promise<PhaseResult>;
+}

@@ -1,0 +1,37 @@
+import type { PrivacyEvent } from '../../shared/dp/event.ts';
+import type { RoundPlan } from '../../shared/protocol/plan.ts';
+
+/** What may be shown of a step: numbers about fakes alone, never about an image. */
+export interface FakeStatistics {
+  /** Mean discriminator loss on fakes. */
+  readonly fakeLoss: number;
+  /** Share of fakes that the noised discriminator calls fake, in [0, 1]. */
+  readonly fakeAccuracy: number;
+}
+
+/**
+ * Steps 1 to 4 of the data's path, as the round needs them: opaque states in, opaque states out, so that every state
+ * can be made durable between two calls. A computation keeps nothing between calls that a restart would lose.
+ */
+export interface SiteComputation {
+  /** The discriminator and optimiser before the first step. The same bytes for the same policy and seed. */
+  initialState(plan: RoundPlan): Promise<Uint8Array>;
+  /** What the next discriminator step will be charged; a pure function of the policy. */
+  discriminatorEvent(): PrivacyEvent;
+  /** Steps 1 to 3: Poisson sample, clip, sum, noise, one optimiser step. Fresh sampling and noise on every call. */
+  discriminatorStep(
+    state: Uint8Array,
+    plan: RoundPlan,
+    generator: Float32Array,
+  ): Promise<{ state: Uint8Array; fakes: FakeStatistics }>;
+  /** Step 4: the clipped generator gradient, from the noised discriminator and fakes alone. [generator parameters] */
+  generatorGradient(
+    state: Uint8Array,
+    plan: RoundPlan,
+    generator: Float32Array,
+  ): Promise<{ update: Float32Array; fakes: FakeStatistics }>;
+  /** What the moment round will be charged. */
+  momentEvent(): PrivacyEvent;
+  /** Round zero: the noised sum of per-patient embeddings. [classes × (features + 1)] */
+  noisedMoments(plan: RoundPlan): Promise<Float32Array>;
+}
