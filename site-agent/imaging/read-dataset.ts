@@ -1,0 +1,39 @@
+import { readdir, stat } from 'node:fs/promises';
+import { FedError } from '../../shared/errors.ts';
+import { isArrayDataset, readArrayDataset } from '../../shared/imaging/array-dataset.ts';
+import { isIdxName } from '../../shared/imaging/idx-source.ts';
+import { loadSource, type ReadOptions, type ReadResult } from '../../shared/imaging/source.ts';
+import { folderSource } from './folder-source.ts';
+import { asPrivateImages, type PrivateImages } from './private-images.ts';
+
+export interface DatasetOptions extends ReadOptions {
+  /** CSV with columns `file`, `label` and optionally `patient`, `split`; for folders of images. */
+  readonly labels?: string;
+}
+
+/**
+ * Reads an image set of any supported format, all of it, before a round begins: an .npz file, idx files (folder or
+ * images file), or a folder of images by class or with a CSV.
+ *
+ * @throws {FedError} DATASET_INVALID, with the file name and what is wrong.
+ */
+export async function readDataset(target: string, options: DatasetOptions): Promise<ReadResult> {
+  const info = await stat(target).catch(() => undefined);
+  if (!info) throw new FedError('DATASET_INVALID', `${target}: there is no such file or folder`);
+  if (info.isDirectory()) {
+    const hasIdx = !options.labels && (await readdir(target)).some(isIdxName);
+    if (hasIdx) return readArrayDataset(target, options);
+    return loadSource(await folderSource(target, options.labels, options), options);
+  }
+  if (isArrayDataset(target)) return readArrayDataset(target, options);
+  throw new FedError('DATASET_INVALID', `${target}: expected .npz, idx (images-idx3-ubyte), or a folder of images`);
+}
+
+/** Step 1 of 9: reads a site's dataset as private images, grouped by patient. Throws as `readDataset` does. */
+export async function readPrivateImages(
+  target: string,
+  options: DatasetOptions,
+): Promise<{ images: PrivateImages; bad: ReadResult['bad'] }> {
+  const { images, bad, patientsKnown } = await readDataset(target, options);
+  return { images: asPrivateImages(images, patientsKnown), bad };
+}
