@@ -1,0 +1,40 @@
+import { FedError, type ErrorCode } from '../shared/errors.ts';
+
+/** What a process of ours exits with. These numbers never change meaning. */
+export const EXIT = {
+  ok: 0,
+  /** A bug of ours, or something the system did. */
+  unexpected: 1,
+  /** The command line or a file that it names is wrong. */
+  usage: 2,
+  /** A privacy rule refused: budget, bounds, policy. */
+  refused: 3,
+  /** Something that was checked does not verify: log, signature, stored state. */
+  invalid: 4,
+  /** The other side could not be reached, or the engine is not there. */
+  unavailable: 5,
+} as const;
+
+const CODES: Partial<Record<ErrorCode, number>> = {
+  PARAMETER_INVALID: EXIT.usage,
+  DATASET_INVALID: EXIT.usage,
+  IMAGE_UNREADABLE: EXIT.usage,
+  INVITE_INVALID: EXIT.usage,
+  ARCHITECTURE_UNKNOWN: EXIT.usage,
+  POLICY_INVALID: EXIT.refused,
+  SCHEME_UNKNOWN: EXIT.refused,
+  POLICY_MISMATCH: EXIT.refused,
+  BOUNDS_EXCEEDED: EXIT.refused,
+  BUDGET_EXHAUSTED: EXIT.refused,
+  LAYER_WITHOUT_NORM_RULE: EXIT.refused,
+  LOG_INVALID: EXIT.invalid,
+  SIGNATURE_INVALID: EXIT.invalid,
+  STORE_CORRUPT: EXIT.invalid,
+  LINK_LOST: EXIT.unavailable,
+  ENGINE_MISSING: EXIT.unavailable,
+};
+
+/** The exit code an error ends the process with. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof FedError ? (CODES[error.code] ?? EXIT.unexpected) : EXIT.unexpected;
+}
