@@ -1,0 +1,157 @@
+/**
+ * The consortium policy: one file that fixes everything a privacy claim depends on. It is exact and hash-identical at
+ * every site and at the coordinator; nothing is merged and nothing has a default. Engines, threads and other settings
+ * of speed are not here, so none of them can change a claim.
+ */
+import { z } from 'zod';
+
+const Name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/);
+const SiteId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
+const Count = z.int().min(1);
+const Positive = z.number().gt(0);
+const Probability = z.number().gt(0).max(1);
+
+export const Model = z.strictObject({
+  architecture: z.literal('dcgan'),
+  imageSize: z.union([z.literal(28), z.literal(32), z.literal(64)]).describe('Pixels on a side.'),
+  channels: z.union([z.literal(1), z.literal(3)]),
+  classes: z
+    .array(z.string().min(1).max(64))
+    .min(1)
+    .max(256)
+    .describe('Names, in the order of the label numbers. One class means no condition.'),
+  latent: Count.describe('Length of the noise vector a picture is made from.'),
+  generatorWidth: Count,
+  discriminatorWidth: Count,
+  conditioning: z.enum(['projection', 'planes']).describe('How a discriminator is told the class.'),
+  loss: z.enum(['bce', 'hinge']),
+});
+
+/** Discriminator steps that follow what the discriminators say about fakes: post-processing, it costs no epsilon. */
+export const AdaptiveSteps = z.strictObject({
+  ladder: z.array(Count).min(2).describe('Steps a round, ascending; the first equals discriminatorSteps.'),
+  accuracyAtMost: z.number().gt(0).lt(1).describe('Climb when the average accuracy on fakes falls to this.'),
+  emaBeta: z.number().min(0).lt(1),
+  graceRounds: Count.describe('Rounds between two climbs, at least.'),
+});
+
+export const Training = z.strictObject({
+  rounds: Count,
+  discriminatorSteps: Count.describe('Private steps of every site in a round.'),
+  warmupDiscriminatorSteps: z.int().min(0).describe('Further private steps in the first round, before G moves.'),
+  generatorBatch: Count.describe('Fakes per site in one generator gradient.'),
+  fakesPerStep: Count.describe('Fakes in one discriminator step; fixed, with labels from the public distribution.'),
+  lrG: Positive,
+  lrD: Positive,
+  beta1: z.number().min(0).lt(1),
+  beta2: z.number().min(0).lt(1),
+  weightDecayD: z.number().min(0).lt(1),
+  emaDecay: z.number().min(0).lt(1).describe('Average of the generator that is released; 0 releases the last one.'),
+  momentWeight: z.number().min(0).describe('Weight of the moment term in the objective of G; 0 leaves it out.'),
+  discriminatorAveraging: z
+    .strictObject({ everyRounds: Count })
+    .optional()
+    .describe('Average the noised discriminators of all sites now and then.'),
+  adaptiveSteps: AdaptiveSteps.optional(),
+});
+
+/** What holds with and without a mechanism. */
+const privacyBase = {
+  unit: z.literal('patient'),
+  neighbours: z.literal('add-or-remove-one'),
+  clipNorm: Positive.describe('C: L2 norm of one patient’s gradient.'),
+  sampleRate: Probability.describe('q: chance of a patient to join a step.'),
+  expectedBatch: Positive.describe('What sums are divided by: sampleRate times the declared number of patients.'),
+  maxBatch: Count.describe('Places in a step. The chance of more is added to delta.'),
+  imagesPerPatient: Count.describe('At most so many; their losses are averaged.'),
+  maxSteps: Count.describe('Private steps in the ledger of one run, restarts included. The claim is made for all.'),
+  generatorClipNorm: Positive.describe('L2 norm of one site’s generator gradient.'),
+};
+
+export const Privacy = z.discriminatedUnion('mechanism', [
+  z.strictObject({
+    mechanism: z.literal('dp-sgd'),
+    ...privacyBase,
+    epsilon: Positive,
+    delta: z.number().gt(0).lt(1),
+    noiseMultiplier: Positive.describe('σ: standard deviation of the noise on the sum over clipNorm.'),
+  }),
+  z.strictObject({ mechanism: z.literal('none-insecure'), ...privacyBase }),
+]);
+
+/** Features whose noised sums open a run. A later kind is one more member. */
+export const MomentFeatures = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('fourier'),
+    count: Count.max(65_536).describe('Random Fourier features, all bandwidths together.'),
+    bandwidths: z.array(Positive).min(1).max(16).describe('Of the kernel, in the unit of pixels in [-1, 1].'),
+    seed: z.string().min(1).max(128).describe('Public.'),
+  }),
+]);
+
+export const WarmStart = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('none') }),
+  z.strictObject({
+    kind: z.literal('moments'),
+    features: MomentFeatures,
+    noiseMultiplier: z.number().min(0).describe('σ of the one noised sum; one patient adds a vector of norm ≤ 1.'),
+    maxReleases: Count.optional().describe('Entries charged, restarts included; 1 where absent.'),
+    fitSteps: Count,
+    fitBatch: Count,
+    lr: Positive,
+  }),
+]);
+
+/** What is public about one site. Anything absent is as in `privacy`. */
+export const PolicySite = z.strictObject({
+  classes: z.array(z.string()).min(1).describe('Classes this site declares to hold.'),
+  sampleRate: Probability.optional(),
+  expectedBatch: Positive.optional(),
+  maxBatch: Count.optional(),
+});
+
+export const SCHEMES = ['clear', 'secagg', 'bfv'] as const;
+
+export const Policy = z.strictObject({
+  $schema: z.string().optional(),
+  id: Name,
+  version: Count,
+  placement: z.enum(['local', 'pooled']).describe('Where the discriminator sits. "pooled" is reserved.'),
+  model: Model,
+  training: Training,
+  privacy: Privacy,
+  warmStart: WarmStart,
+  labels: z.strictObject({
+    distribution: z
+      .record(z.string(), z.number().min(0).max(1))
+      .describe('Public shares of the classes, for fakes and for released images. Not counted from data.'),
+  }),
+  sites: z.record(SiteId, PolicySite).optional(),
+  aggregation: z.strictObject({
+    scheme: z.enum(SCHEMES),
+    minSites: Count.describe('A round does not open with fewer.'),
+    minSurvivors: Count.describe('A round with fewer updates is void.'),
+    deadlineSeconds: Positive.describe('After which a round closes with those that are in, if they are enough.'),
+  }),
+  log: z
+    .strictObject({ witnessQuorum: z.int().min(0).describe('Cosignatures a checkpoint needs.') })
+    .optional(),
+  release: z.strictObject({
+    maxImages: z.int().min(0),
+    audits: z.array(z.enum(['membership', 'nearest-neighbour'])).describe('That must pass before images leave.'),
+  }),
+  evaluation: z.strictObject({
+    publicTestSet: z
+      .strictObject({ source: z.string().min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/).optional() })
+      .nullable()
+      .describe('Real images the consortium declares public. Null: nothing is measured on real images.'),
+  }),
+  why: z
+    .record(z.string(), z.string().min(8))
+    .describe('Reasons; keys are paths into this file. Every entry of privacy needs one.'),
+});
+export type Policy = z.infer<typeof Policy>;
+export type AggregationScheme = (typeof SCHEMES)[number];
+export type AdaptiveSteps = z.infer<typeof AdaptiveSteps>;
+export type MomentFeatures = z.infer<typeof MomentFeatures>;
+export type WarmStart = z.infer<typeof WarmStart>;
