@@ -37,9 +37,9 @@ export function thumbprint(key: PublicSigningKey | PublicSealingKey): string {
     .digest('base64url');
 }
 
-/** Drops the private part. */
-export function publicPart(key: PrivateSigningKey): PublicSigningKey;
-export function publicPart(key: PrivateSealingKey): PublicSealingKey;
-export function publicPart(key: PrivateSigningKey | PrivateSealingKey): PublicSigningKey | PublicSealingKey {
+/** A key without its private part, when it has one. */
+export function publicPart(key: PublicSigningKey): PublicSigningKey;
+export function publicPart(key: PublicSealingKey): PublicSealingKey;
+export function publicPart(key: PublicSigningKey | PublicSealingKey): PublicSigningKey | PublicSealingKey {
   return { kty: key.kty, crv: key.crv, x: key.x } as PublicSigningKey | PublicSealingKey;
 }

@@ -1,0 +1,79 @@
+import { FedError } from '../errors.ts';
+import type { CoordinatorLink, RequestHandler } from './link.ts';
+import { CallType, MAX_MESSAGE_BYTES, openReply, parseMessage, refusal } from './messages.ts';
+
+/**
+ * A link without a network, for the simulator and for tests: the same handler, the same copies, the same refusals.
+ * The contract suite in `test/contract/wire-link.test.ts` runs against this one and the one over TLS.
+ */
+export function directLink(handler: RequestHandler, siteId: string): CoordinatorLink {
+  let closed = false;
+  const stops = new Set<() => void>();
+  return {
+    async call(type, payload) {
+      if (closed) throw new FedError('LINK_LOST', 'the link is closed');
+      const sent = asOnTheWire(payload);
+      const reply = await handler.handle(siteId, parseMessage(CallType, type), sent).catch(refusal);
+      return openReply(asOnTheWire(reply, Infinity));
+    },
+    onWake(listener) {
+      const stop = handler.onWake((sites) => {
+        if (sites === 'all' || sites.includes(siteId)) listener();
+      });
+      stops.add(stop);
+      return () => {
+        stops.delete(stop);
+        stop();
+      };
+    },
+    async close() {
+      closed = true;
+      for (const stop of stops) stop();
+      stops.clear();
+    },
+  };
+}
+
+/**
+ * A payload as the other end of a socket would see it: JSON with byte strings apart. What JSON drops is dropped (undefined,
+ * NaN becomes null); every view of a buffer becomes a copy of its bytes.
+ * @throws {FedError} MESSAGE_INVALID when it is too large, or cannot be written as JSON.
+ */
+export function asOnTheWire(payload: unknown, maxBytes = MAX_MESSAGE_BYTES): unknown {
+  const { json, binaries } = takeApart(payload, maxBytes);
+  if (json === undefined) return undefined;
+  const putBack = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(putBack);
+    if (typeof value !== 'object' || value === null) return value;
+    if (Object.hasOwn(value, MARK)) return Uint8Array.from(binaries[(value as { [MARK]: number })[MARK]]);
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, putBack(v)]));
+  };
+  return putBack(JSON.parse(json));
+}
+
+/** @throws {FedError} MESSAGE_INVALID when the payload is larger than a message may be, before anything is sent. */
+export function checkSendable(payload: unknown): void {
+  takeApart(payload, MAX_MESSAGE_BYTES);
+}
+
+const MARK = '\u0000bytes';
+
+function takeApart(payload: unknown, maxBytes: number): { json: string | undefined; binaries: Uint8Array[] } {
+  const binaries: Uint8Array[] = [];
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(payload, function (this: Record<string, unknown>, key, value: unknown) {
+      // `value` has been through toJSON, which Buffers have; the original is in the holder.
+      const raw = this[key];
+      if (raw instanceof ArrayBuffer) return { [MARK]: binaries.push(new Uint8Array(raw)) - 1 };
+      if (ArrayBuffer.isView(raw))
+        return { [MARK]: binaries.push(new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength)) - 1 };
+      return value;
+    }) as string | undefined;
+  } catch (error) {
+    throw new FedError('MESSAGE_INVALID', 'the payload cannot be written as JSON', { cause: error });
+  }
+  const bytes = binaries.reduce((sum, b) => sum + b.length, Buffer.byteLength(json ?? ''));
+  if (bytes > maxBytes) throw new FedError('MESSAGE_INVALID', `a message of ${bytes} bytes, at most ${maxBytes}`);
+  return { json, binaries };
+}

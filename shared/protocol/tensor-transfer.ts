@@ -1,0 +1,149 @@
+import { createHash } from 'node:crypto';
+import { FedError } from '../errors.ts';
+import { type BlobStore, MemoryBlobStore } from './blob-store.ts';
+import type { CoordinatorLink } from './link.ts';
+import { MAX_CHUNK_BYTES, parseMessage, TensorHave, TensorPart } from './messages.ts';
+
+/** Times a transfer begins anew without having come further, before it gives up. */
+const MAX_STALLS = 3;
+/** Parts of a download asked for ahead. */
+const DOWNLOAD_WINDOW = 4;
+
+export type OnProgress = (doneBytes: number, totalBytes: number) => void;
+
+export interface UploadOptions {
+  /** What the tensor is for; the coordinator decides by it. */
+  readonly purpose: string;
+  readonly onProgress?: OnProgress;
+}
+
+/**
+ * Sends a tensor to the coordinator in hashed chunks, a few under way at a time.
+ *
+ * Guarantee: when this resolves, the coordinator holds all bytes, durable and checked against their hash. Whatever was
+ * interrupted, by either side's death or the network's, is resumed by calling it again with the same bytes.
+ * @param bytes - not to be changed while this runs.
+ * @returns the tensor's SHA-256, by which later messages name it.
+ * @throws {FedError} LINK_LOST: call again when there is a link; TENSOR_TOO_LARGE and other refusals: do not.
+ */
+export async function uploadTensor(link: CoordinatorLink, bytes: Uint8Array, o: UploadOptions): Promise<string> {
+  const hash = sha256(bytes);
+  let furthest = -1;
+  for (let stalls = 0; ;) {
+    const start = await have(link, 'tensor.offer', { sha256: hash, bytes: bytes.length, purpose: o.purpose });
+    o.onProgress?.(start.have, bytes.length);
+    if (start.have === bytes.length) return hash;
+    const reached = await sendFrom(link, bytes, hash, start, o.onProgress);
+    if (reached.have === bytes.length) return hash;
+    stalls = reached.have > furthest ? 0 : stalls + 1;
+    furthest = Math.max(furthest, reached.have);
+    if (stalls >= MAX_STALLS)
+      throw reached.error ?? new FedError('TENSOR_CORRUPT', `${hash}: no further than ${furthest} of ${bytes.length}`);
+  }
+}
+
+/** Sends until all is acknowledged or a chunk is refused in a way that a new offer may cure. */
+async function sendFrom(
+  link: CoordinatorLink,
+  bytes: Uint8Array,
+  hash: string,
+  start: TensorHave,
+  onProgress?: OnProgress,
+): Promise<{ have: number; error?: FedError }> {
+  let { have: acked, credit } = start;
+  let sent = acked;
+  const underWay: { end: number; ack: Promise<TensorHave> }[] = [];
+  while (acked < bytes.length) {
+    while (
+      sent < bytes.length &&
+      (sent === acked || sent - acked + Math.min(MAX_CHUNK_BYTES, bytes.length - sent) <= credit)
+    ) {
+      const data = bytes.subarray(sent, sent + Math.min(MAX_CHUNK_BYTES, credit));
+      const ack = have(link, 'tensor.chunk', { sha256: hash, offset: sent, chunkSha256: sha256(data), data });
+      // Awaited below, but perhaps not all: after one failure the others are of no interest.
+      ack.catch(() => undefined);
+      sent += data.length;
+      underWay.push({ end: sent, ack });
+    }
+    const first = underWay.shift()!;
+    try {
+      const reply = await first.ack;
+      if (reply.have < first.end) return { have: acked };
+      acked = reply.have;
+      credit = reply.credit;
+    } catch (error) {
+      if (error instanceof FedError && (error.code === 'TENSOR_UNKNOWN' || error.code === 'TENSOR_CORRUPT'))
+        return { have: acked, error };
+      throw error;
+    }
+    onProgress?.(acked, bytes.length);
+  }
+  return { have: acked };
+}
+
+export interface DownloadOptions {
+  /** The most this tensor may have, in bytes: a coordinator cannot fill a site's disk. */
+  readonly maxBytes: number;
+  /** Where parts wait until the whole is here; a file store makes the download outlive a restart. */
+  readonly store?: BlobStore;
+  readonly onProgress?: OnProgress;
+}
+
+/**
+ * Fetches a tensor by its hash.
+ *
+ * Guarantee: what comes back hashes to `hash`. With a `store`, a call after an interruption goes on where it stopped,
+ * and once whole the tensor stays in it, sealed, under the name of its hash.
+ * @throws {FedError} LINK_LOST: call again; TENSOR_UNKNOWN; TENSOR_TOO_LARGE; TENSOR_CORRUPT, after which the spool is empty.
+ */
+export async function downloadTensor(link: CoordinatorLink, hash: string, o: DownloadOptions): Promise<Uint8Array> {
+  const store = o.store ?? new MemoryBlobStore();
+  const already = await store.size(hash);
+  if (already !== null) return checked(store, hash, already);
+  let at = await store.spooled(hash);
+  let total: number | null = null;
+  let asked = at;
+  const underWay: Promise<TensorPart>[] = [];
+  while (total === null || at < total) {
+    // The first answer tells the size; until then one request is under way.
+    while (underWay.length < (total === null ? 1 : DOWNLOAD_WINDOW) && (total === null || asked < total)) {
+      const part = get(link, hash, asked);
+      part.catch(() => undefined);
+      underWay.push(part);
+      asked += MAX_CHUNK_BYTES;
+    }
+    const part = await underWay.shift()!;
+    total ??= part.bytes;
+    if (total > o.maxBytes) throw new FedError('TENSOR_TOO_LARGE', `${hash}: ${total} of at most ${o.maxBytes} bytes`);
+    if (part.bytes !== total || part.data.length !== Math.min(MAX_CHUNK_BYTES, Math.max(0, total - at)))
+      throw await dropped(store, hash, `part at ${at} of ${total} has ${part.data.length} bytes`);
+    if (sha256(part.data) !== part.chunkSha256) throw await dropped(store, hash, `part at ${at}`);
+    if (part.data.length > 0) await store.append(hash, at, part.data);
+    at += part.data.length;
+    o.onProgress?.(at, total);
+  }
+  const whole = createHash('sha256');
+  for await (const piece of store.readSpool(hash)) whole.update(piece);
+  if (at === 0 || whole.digest('hex') !== hash) throw await dropped(store, hash, 'the whole');
+  await store.seal(hash);
+  return store.read(hash, 0, at);
+}
+
+async function checked(store: BlobStore, hash: string, bytes: number): Promise<Uint8Array> {
+  const whole = await store.read(hash, 0, bytes);
+  if (sha256(whole) !== hash) throw await dropped(store, hash, 'the sealed copy');
+  return whole;
+}
+
+async function dropped(store: BlobStore, hash: string, what: string): Promise<FedError> {
+  await store.delete(hash);
+  return new FedError('TENSOR_CORRUPT', `${hash}: ${what}`);
+}
+
+const have = async (link: CoordinatorLink, type: string, payload: unknown): Promise<TensorHave> =>
+  parseMessage(TensorHave, await link.call(type, payload));
+
+const get = async (link: CoordinatorLink, hash: string, offset: number): Promise<TensorPart> =>
+  parseMessage(TensorPart, await link.call('tensor.get', { sha256: hash, offset, length: MAX_CHUNK_BYTES }));
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

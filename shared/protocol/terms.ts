@@ -1,0 +1,62 @@
+import type { RoundPlan } from './plan.ts';
+
+/**
+ * What a round takes from the policy, and nothing else of it. Both sides derive it from the same hashed policy, so a
+ * plan that departs from it is refused at the site.
+ */
+export interface RoundTerms {
+  readonly policySha256: string;
+  /** Rounds of a whole run, the moment round included. */
+  readonly rounds: number;
+  /** Whether round 0 is a moment round. */
+  readonly warmStart: boolean;
+  /** Discriminator steps of an ordinary generator round. */
+  readonly discriminatorSteps: number;
+  /** Further steps in the first generator round. */
+  readonly warmUpSteps: number;
+  /** The most discriminator steps a run may ask of a site: what the stated epsilon covers. */
+  readonly maxSteps: number;
+  /** A round is not opened with fewer sites present. */
+  readonly minSites: number;
+  /** A phase with fewer answers at its deadline is void. */
+  readonly quorum: number;
+  readonly deadlineMs: number;
+  readonly scheme: RoundPlan['scheme'];
+  /** Number of classes of the generator. */
+  readonly classes: number;
+  /** Site to the classes it declares; a site that is not listed declares all. */
+  readonly declared: ReadonlyMap<string, readonly number[]>;
+  /** Largest L2 norm of a generator gradient. */
+  readonly updateClipNorm: number;
+  /** The guarantee of one site over one run. */
+  readonly epsilon: number;
+  readonly delta: number;
+}
+
+/** The first round in which a discriminator trains. */
+export const firstGeneratorRound = (terms: RoundTerms): number => (terms.warmStart ? 1 : 0);
+
+/** What kind of round comes at this place. */
+export const kindOfRound = (terms: RoundTerms, round: number): RoundPlan['kind'] =>
+  round < firstGeneratorRound(terms) ? 'moments' : 'generator';
+
+/** The classes a site's generator gradient may use. */
+export function declaredBy(terms: RoundTerms, siteId: string): readonly number[] {
+  return terms.declared.get(siteId) ?? Array.from({ length: terms.classes }, (_, k) => k);
+}
+
+/** Per class, how many of these sites declare it. [classes] */
+export function countDeclarers(terms: RoundTerms, sites: readonly string[]): number[] {
+  const counts = new Array<number>(terms.classes).fill(0);
+  for (const site of sites) for (const k of declaredBy(terms, site)) counts[k] += 1;
+  return counts;
+}
+
+/**
+ * How many discriminator steps a round takes when nothing adapts it: the warm-up joins the first generator round.
+ * Public: a function of the policy and the round's number.
+ */
+export function scheduledSteps(terms: RoundTerms, round: number): number {
+  if (kindOfRound(terms, round) === 'moments') return 0;
+  return terms.discriminatorSteps + (round === firstGeneratorRound(terms) ? terms.warmUpSteps : 0);
+}
