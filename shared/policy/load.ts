@@ -2,9 +2,8 @@
  * From a file to a policy that may be used. Everything that acts on a policy takes a `CheckedPolicy`, and this is the
  * only place that makes one.
  */
-import { createHash } from 'node:crypto';
-import canonicalize from 'canonicalize';
 import { z } from 'zod';
+import { hashJson } from '../audit/canonical.ts';
 import { FedError } from '../errors.ts';
 import { findingsOf } from './check.ts';
 import { deepFreeze, type DeepReadonly } from './freeze.ts';
@@ -52,15 +51,4 @@ export function loadPolicyText(text: string, options: LoadOptions): CheckedPolic
  * The policy's identity: SHA-256 in hex of its RFC 8785 canonical JSON, reasons included. Layout and the order of keys
  * do not matter; any value does.
  */
-export const policySha256 = (policy: DeepReadonly<Policy>): string =>
-  createHash('sha256').update(canonicalize(policy)!, 'utf8').digest('hex');
-
-/** Share of each class, in the order of `model.classes`. */
-export const labelDistribution = (policy: DeepReadonly<Policy>): number[] =>
-  policy.model.classes.map((name) => policy.labels.distribution[name]);
-
-/** Numbers of the classes a site declares; all of them for a site the policy does not name. */
-export const declaredClasses = (policy: DeepReadonly<Policy>, siteId: string): number[] =>
-  (policy.sites?.[siteId]?.classes ?? policy.model.classes)
-    .map((name) => policy.model.classes.indexOf(name))
-    .sort((a, b) => a - b);
+export const policySha256 = (policy: DeepReadonly<Policy>): string => hashJson(policy);

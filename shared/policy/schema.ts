@@ -4,27 +4,22 @@
  * of speed are not here, so none of them can change a claim.
  */
 import { z } from 'zod';
+import { GanConfig } from '../gan/config.ts';
+import { Sha256Hex, SiteId } from '../protocol/plan.ts';
 
 const Name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/);
-const SiteId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 const Count = z.int().min(1);
 const Positive = z.number().gt(0);
 const Probability = z.number().gt(0).max(1);
 
-export const Model = z.strictObject({
+/** The networks, as `GanConfig` has them, with the names of the classes in place of their number. */
+export const Model = GanConfig.extend({
   architecture: z.literal('dcgan'),
-  imageSize: z.union([z.literal(28), z.literal(32), z.literal(64)]).describe('Pixels on a side.'),
-  channels: z.union([z.literal(1), z.literal(3)]),
   classes: z
     .array(z.string().min(1).max(64))
     .min(1)
     .max(256)
-    .describe('Names, in the order of the label numbers. One class means no condition.'),
-  latent: Count.describe('Length of the noise vector a picture is made from.'),
-  generatorWidth: Count,
-  discriminatorWidth: Count,
-  conditioning: z.enum(['projection', 'planes']).describe('How a discriminator is told the class.'),
-  loss: z.enum(['bce', 'hinge']),
+    .describe('Names, in the order of the label numbers.'),
 });
 
 /** Discriminator steps that follow what the discriminators say about fakes: post-processing, it costs no epsilon. */
@@ -83,8 +78,8 @@ export const Privacy = z.discriminatedUnion('mechanism', [
 export const MomentFeatures = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('fourier'),
-    count: Count.max(65_536).describe('Random Fourier features, all bandwidths together.'),
-    bandwidths: z.array(Positive).min(1).max(16).describe('Of the kernel, in the unit of pixels in [-1, 1].'),
+    frequencies: Count.max(65_536).describe('For each bandwidth; each gives a cosine and a sine.'),
+    bandwidths: z.array(Positive).min(1).max(16).describe('Kernel widths, in the unit of pixels in [-1, 1].'),
     seed: z.string().min(1).max(128).describe('Public.'),
   }),
 ]);
@@ -142,7 +137,7 @@ export const Policy = z.strictObject({
   }),
   evaluation: z.strictObject({
     publicTestSet: z
-      .strictObject({ source: z.string().min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/).optional() })
+      .strictObject({ source: z.string().min(1), sha256: Sha256Hex.optional() })
       .nullable()
       .describe('Real images the consortium declares public. Null: nothing is measured on real images.'),
   }),
