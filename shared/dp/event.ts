@@ -63,7 +63,8 @@ export const withCount = (event: PrivacyEvent, count: number): PrivacyEvent => r
 export function eventKey(event: PrivacyEvent): string {
   switch (event.kind) {
     case 'gaussian':
-      return `gaussian ${event.noiseMultiplier}`;
+      // The sensitivity is 1 by type; at run time an unread event may say otherwise, and must not pass for this one.
+      return `gaussian ${event.sensitivity} ${event.noiseMultiplier}`;
     case 'poisson-gaussian':
       return `poisson-gaussian ${event.sampleRate} ${event.noiseMultiplier}`;
     case 'not-private':

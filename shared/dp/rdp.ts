@@ -112,13 +112,26 @@ export function rdpCurve(event: PrivacyEvent, orders: readonly number[] = RDP_OR
   }
 }
 
+/** Curves by grid and mechanism, so that asking before every step costs one curve a run. Bounded; holds no counts. */
+const curves = new WeakMap<readonly number[], Map<string, Float64Array>>();
+const MAX_CURVES = 256;
+
+function rememberedCurve(event: PrivacyEvent, orders: readonly number[]): Float64Array {
+  const known = curves.get(orders) ?? new Map<string, Float64Array>();
+  curves.set(orders, known);
+  const key = eventKey(event);
+  const curve = known.get(key) ?? rdpCurve(event, orders);
+  if (known.size >= MAX_CURVES) known.clear();
+  known.set(key, curve);
+  return curve;
+}
+
 /**
  * Adds events up. The curve of each distinct mechanism is computed once and kept, so a ledger of ten thousand equal
  * steps costs one curve and ten thousand additions.
  */
 export class RdpAccountant {
   readonly orders: readonly number[];
-  readonly #curves = new Map<string, Float64Array>();
   readonly #total: Float64Array;
 
   constructor(orders: readonly number[] = RDP_ORDERS) {
@@ -128,7 +141,7 @@ export class RdpAccountant {
 
   /** Charges an event. A count that is not a whole number ≥ 1 charges infinity. */
   add(event: PrivacyEvent): this {
-    const curve = this.#curve(event);
+    const curve = rememberedCurve(event, this.orders);
     const count = Number.isSafeInteger(event.count) && event.count >= 1 ? event.count : Infinity;
     for (let i = 0; i < curve.length; i++) this.#total[i] += count * curve[i];
     return this;
@@ -140,28 +153,9 @@ export class RdpAccountant {
     return this;
   }
 
-  /** A second accountant with the same history, to ask "what if" without charging. */
-  fork(): RdpAccountant {
-    const copy = new RdpAccountant(this.orders);
-    copy.#total.set(this.#total);
-    for (const [key, curve] of this.#curves) copy.#curves.set(key, curve);
-    return copy;
-  }
-
   /** RDP so far, per order; a copy. */
   rdp(): Float64Array {
     return this.#total.slice();
-  }
-
-  #curve(event: PrivacyEvent): Float64Array {
-    // An event that did not come through `readEvent` may be of any kind at run time; its key decides nothing.
-    const key = eventKey(event);
-    let curve = key === 'not-private' ? undefined : this.#curves.get(key);
-    if (curve === undefined) {
-      curve = rdpCurve(event, this.orders);
-      this.#curves.set(key, curve);
-    }
-    return curve;
   }
 }
 

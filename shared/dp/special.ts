@@ -8,7 +8,9 @@ const LOG_SQRT_2PI = 0.5 * Math.log(2 * Math.PI);
 
 // Rational approximations of W. J. Cody, "Rational Chebyshev approximations for the error function",
 // Math. Comp. 23 (1969), as in the CALERF routine of SPECFUN. Relative error about 1e-16.
-const A = [1.85777706184603153e-1, 3.1611237438705656, 1.13864154151050156e2, 3.77485237685302021e2, 3.20937758913846947e3];
+const A = [
+  1.85777706184603153e-1, 3.1611237438705656, 1.13864154151050156e2, 3.77485237685302021e2, 3.20937758913846947e3,
+];
 const B = [1, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3];
 const C = [
   2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2,
@@ -84,8 +86,7 @@ export function logBinomialUpperTail(n: number, q: number, m: number): number {
   if (m > n || q <= 0) return -Infinity;
   if (q >= 1) return 0;
   const odds = q / (1 - q);
-  let term =
-    logGamma(n + 1) - logGamma(m + 1) - logGamma(n - m + 1) + m * Math.log(q) + (n - m) * Math.log1p(-q);
+  let term = logGamma(n + 1) - logGamma(m + 1) - logGamma(n - m + 1) + m * Math.log(q) + (n - m) * Math.log1p(-q);
   let sum = -Infinity;
   for (let k = m; k <= n; k++) {
     sum = logAdd(sum, term);

@@ -47,10 +47,12 @@ export function checkBounds(policy: DeepReadonly<Policy>, bounds: SiteBounds, si
   const { privacy, aggregation } = policy;
   const found: Breach[] = [];
   const atMost = (path: string, value: number, bound: number, noun: string) => {
-    if (!(value <= bound)) found.push(breach(path, value, bound, `${noun} is ${show(value)}; this site allows at most ${show(bound)}.`));
+    if (!(value <= bound))
+      found.push(breach(path, value, bound, `${noun} is ${show(value)}; this site allows at most ${show(bound)}.`));
   };
   const atLeast = (path: string, value: number, bound: number, noun: string) => {
-    if (!(value >= bound)) found.push(breach(path, value, bound, `${noun} is ${show(value)}; this site asks for at least ${show(bound)}.`));
+    if (!(value >= bound))
+      found.push(breach(path, value, bound, `${noun} is ${show(value)}; this site asks for at least ${show(bound)}.`));
   };
 
   if (privacy.mechanism === 'dp-sgd') {
@@ -63,7 +65,12 @@ export function checkBounds(policy: DeepReadonly<Policy>, bounds: SiteBounds, si
     found.push(breach('privacy.mechanism', privacy.mechanism, 'dp-sgd', sentence));
   }
   atMost('privacy.maxSteps', privacy.maxSteps, bounds.maxSteps, 'The number of private steps');
-  atMost('privacy.imagesPerPatient', privacy.imagesPerPatient, bounds.maxImagesPerPatient, 'The number of images of one patient');
+  atMost(
+    'privacy.imagesPerPatient',
+    privacy.imagesPerPatient,
+    bounds.maxImagesPerPatient,
+    'The number of images of one patient',
+  );
   atLeast('aggregation.minSites', aggregation.minSites, bounds.minSites, 'The fewest sites of a round');
   atLeast('aggregation.minSurvivors', aggregation.minSurvivors, bounds.minSurvivors, 'The fewest updates in a sum');
   if (!bounds.schemes.includes(aggregation.scheme)) {
@@ -77,8 +84,7 @@ export function checkBounds(policy: DeepReadonly<Policy>, bounds: SiteBounds, si
 /** @throws {FedError} BOUNDS_EXCEEDED with one sentence a line, when a site does not agree. */
 export function requireWithinBounds(policy: DeepReadonly<Policy>, bounds: SiteBounds, siteId?: string): void {
   const found = checkBounds(policy, bounds, siteId);
-  if (found.length > 0)
-    throw new FedError('BOUNDS_EXCEEDED', found.map((b) => `${b.path}: ${b.sentence}`).join('\n'));
+  if (found.length > 0) throw new FedError('BOUNDS_EXCEEDED', found.map((b) => `${b.path}: ${b.sentence}`).join('\n'));
 }
 
 const breach = (path: string, policy: number | string, bound: number | string, sentence: string): Breach =>

@@ -10,7 +10,13 @@ export interface Finding {
 
 /** Every finding, in the order of the file. Empty means the policy may be used. */
 export function findingsOf(policy: Policy): Finding[] {
-  return [...modelFindings(policy), ...stepFindings(policy), ...siteFindings(policy), ...spendFindings(policy), ...whyFindings(policy)];
+  return [
+    ...modelFindings(policy),
+    ...stepFindings(policy),
+    ...siteFindings(policy),
+    ...spendFindings(policy),
+    ...whyFindings(policy),
+  ];
 }
 
 function modelFindings({ model, labels, aggregation, placement }: Policy): Finding[] {
@@ -26,7 +32,10 @@ function modelFindings({ model, labels, aggregation, placement }: Policy): Findi
   if (aggregation.minSurvivors > aggregation.minSites)
     found.push({ path: ['aggregation', 'minSurvivors'], message: 'is more than minSites' });
   if (aggregation.scheme !== 'clear' && aggregation.minSurvivors < 3)
-    found.push({ path: ['aggregation', 'minSurvivors'], message: 'below 3, each of two sites learns the other’s update' });
+    found.push({
+      path: ['aggregation', 'minSurvivors'],
+      message: 'below 3, each of two sites learns the other’s update',
+    });
   return found;
 }
 
@@ -51,7 +60,8 @@ function siteFindings(policy: Policy): Finding[] {
     if (new Set(site.classes).size < site.classes.length)
       found.push({ path: ['sites', id, 'classes'], message: 'names a class twice' });
     const { expectedBatch, maxBatch } = samplingOf(policy, id);
-    if (maxBatch < expectedBatch) found.push({ path: ['sites', id, 'maxBatch'], message: 'is less than expectedBatch' });
+    if (maxBatch < expectedBatch)
+      found.push({ path: ['sites', id, 'maxBatch'], message: 'is less than expectedBatch' });
   }
   if (policy.privacy.maxBatch < policy.privacy.expectedBatch)
     found.push({ path: ['privacy', 'maxBatch'], message: 'is less than expectedBatch' });
@@ -68,7 +78,10 @@ function spendFindings(policy: Policy): Finding[] {
     // Written so that NaN is refused too.
     if (epsilon <= privacy.epsilon) continue;
     const path = id === undefined ? ['privacy', 'maxSteps'] : ['sites', id];
-    const cap = overflowDelta > privacy.delta / 2 ? `; maxBatch is so small that it takes ${overflowDelta.toExponential(1)} of delta` : '';
+    const cap =
+      overflowDelta > privacy.delta / 2
+        ? `; maxBatch is so small that it takes ${overflowDelta.toExponential(1)} of delta`
+        : '';
     found.push({ path, message: `spends epsilon=${epsilon.toFixed(2)}, more than ${privacy.epsilon}${cap}` });
   }
   return found;
@@ -84,7 +97,9 @@ const epsilonOfPolicyAt = (policy: Policy, id: string | undefined) => {
 function whyFindings(policy: Policy): Finding[] {
   const found: Finding[] = [];
   for (const path of Object.keys(policy.why)) {
-    const value = path.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], policy);
+    const value = path
+      .split('.')
+      .reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], policy);
     if (value === undefined) found.push({ path: ['why', path], message: 'there is nothing at this path' });
   }
   for (const key of Object.keys(policy.privacy))

@@ -34,7 +34,10 @@ export function eventsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): P
   if (privacy.mechanism === 'none-insecure') return [readEvent({ kind: 'not-private', count: privacy.maxSteps })];
   const warm =
     warmStart.kind === 'moments' ? [gaussianEvent(warmStart.noiseMultiplier, warmStart.maxReleases ?? 1)] : [];
-  return [...warm, poissonGaussianEvent(samplingOf(policy, siteId).sampleRate, privacy.noiseMultiplier, privacy.maxSteps)];
+  return [
+    ...warm,
+    poissonGaussianEvent(samplingOf(policy, siteId).sampleRate, privacy.noiseMultiplier, privacy.maxSteps),
+  ];
 }
 
 export interface PolicyCost extends PrivacyCost {
@@ -60,7 +63,8 @@ export function epsilonOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): 
 function epsilonAt(policy: DeepReadonly<Policy>, siteId: string | undefined): PolicyCost {
   const { privacy } = policy;
   const events = eventsOfPolicy(policy, siteId);
-  if (privacy.mechanism === 'none-insecure') return { epsilon: Infinity, delta: 0, order: NaN, events, overflowDelta: 0 };
+  if (privacy.mechanism === 'none-insecure')
+    return { epsilon: Infinity, delta: 0, order: NaN, events, overflowDelta: 0 };
   const overflow = overflowDelta({ ...samplingOf(policy, siteId), steps: privacy.maxSteps });
   const { epsilon, order } = costOfEvents(events, privacy.delta - overflow);
   return { epsilon, delta: privacy.delta, order, events, overflowDelta: overflow };

@@ -14,12 +14,8 @@ const Probability = z.number().gt(0).max(1);
 
 /** The networks, as `GanConfig` has them, with the names of the classes in place of their number. */
 export const Model = GanConfig.extend({
-  architecture: z.literal('dcgan'),
-  classes: z
-    .array(z.string().min(1).max(64))
-    .min(1)
-    .max(256)
-    .describe('Names, in the order of the label numbers.'),
+  architecture: z.enum(['dcgan', 'mlp']),
+  classes: z.array(z.string().min(1).max(64)).min(1).max(256).describe('Names, in the order of the label numbers.'),
 });
 
 /** Discriminator steps that follow what the discriminators say about fakes: post-processing, it costs no epsilon. */
@@ -128,9 +124,7 @@ export const Policy = z.strictObject({
     minSurvivors: Count.describe('A round with fewer updates is void.'),
     deadlineSeconds: Positive.describe('After which a round closes with those that are in, if they are enough.'),
   }),
-  log: z
-    .strictObject({ witnessQuorum: z.int().min(0).describe('Cosignatures a checkpoint needs.') })
-    .optional(),
+  log: z.strictObject({ witnessQuorum: z.int().min(0).describe('Cosignatures a checkpoint needs.') }).optional(),
   release: z.strictObject({
     maxImages: z.int().min(0),
     audits: z.array(z.enum(['membership', 'nearest-neighbour'])).describe('That must pass before images leave.'),
