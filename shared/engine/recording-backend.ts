@@ -43,6 +43,7 @@ export const RULES: Rules = {
 class RecordingBackend extends tf.KernelBackend {
   readonly #values = new WeakMap<object, Value>();
   graph = new Graph();
+  kernels = new Set<string>();
 
   /** A tensor that stands for a value of the graph. */
   tensorInfo(value: Value): tf.TensorInfo {
@@ -120,6 +121,7 @@ function recorder(): RecordingBackend {
         backendName: BACKEND,
         kernelFunc: ({ inputs, attrs }) => {
           const backend = tf.findBackend(BACKEND) as RecordingBackend;
+          backend.kernels.add(kernelName);
           const values: Record<string, Value> = {};
           for (const [name, info] of Object.entries(inputs)) if (info) values[name] = backend.symbolOf(info);
           const result = (rule as Rule<unknown>)(backend.graph, values as Inputs, attrs);
@@ -137,6 +139,8 @@ function recorder(): RecordingBackend {
 export interface Recording {
   readonly graph: Graph;
   readonly outputs: Readonly<Record<string, Value>>;
+  /** Names of the tfjs kernels the function used. */
+  readonly kernels: ReadonlySet<string>;
 }
 
 /** What tfjs says when a kernel or a gradient is not registered; the name is in the second group. */
@@ -160,6 +164,7 @@ export function record(
   const backend = recorder();
   const graph = new Graph();
   backend.graph = graph;
+  backend.kernels = new Set();
   const outputs: Record<string, Value> = {};
   try {
     forbidRandomness(() => {
@@ -186,7 +191,7 @@ export function record(
     void tf.setBackend(previous ?? 'cpu');
   }
   if (Object.keys(outputs).length === 0) throw new FedError('PARAMETER_INVALID', `${name} returns no tensor`);
-  return { graph, outputs };
+  return { graph, outputs, kernels: backend.kernels };
 }
 
 /**

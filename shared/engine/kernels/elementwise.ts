@@ -62,9 +62,10 @@ const log1p: Rule<unknown> = (g, { x }) => {
 
 const addN: Rule<unknown> = (g, inputs) => Object.values(inputs).reduce((sum, x) => pair(g, 'Add', sum, x));
 
+/** Integers even for floats, as tfjs' backends answer. */
 const floorDiv: Rule<unknown> = (g, { a, b }) => {
   const quotient = pair(g, 'Div', asFloat(g, a), asFloat(g, b));
-  return g.cast(g.add('Floor', [quotient], quotient.shape, 'float32'), a.dtype);
+  return g.cast(g.add('Floor', [quotient], quotient.shape, 'float32'), 'int32');
 };
 
 /** The remainder that takes the divisor's sign. */
@@ -158,7 +159,7 @@ export const elementwise = {
   Round: unary('Round'),
   Rsqrt: ((g, { x }) =>
     g.add('Reciprocal', [g.add('Sqrt', [x], x.shape, 'float32')], x.shape, 'float32')) as Rule<unknown>,
-  Selu: unary('Selu', { alpha: float(tf.backend_util.SELU_SCALEALPHA), gamma: float(tf.backend_util.SELU_SCALE) }),
+  Selu: unary('Selu', { alpha: float(tf.backend_util.SELU_SCALEALPHA / tf.backend_util.SELU_SCALE), gamma: float(tf.backend_util.SELU_SCALE) }),
   Sigmoid: unary('Sigmoid'),
   Sign: unaryAnyType('Sign'),
   Sin: unary('Sin'),

@@ -13,13 +13,10 @@ const batchNorm: Rule<tf.FusedBatchNormAttrs> = (g, { x, scale, offset, mean, va
   return offset ? pair(g, 'Add', scaled, offset) : scaled;
 };
 
-const along =
-  (op: string): Rule<{ dim?: number; axis?: number }> =>
-  (g, { logits }, { dim, axis }) =>
-    g.add(op, [logits], logits.shape, 'float32', { axis: int(axesOf(dim ?? axis, logits.shape.length)[0]) });
+const softmax: Rule<tf.SoftmaxAttrs> = (g, { logits }, { dim }) =>
+  g.add('Softmax', [logits], logits.shape, 'float32', { axis: int(axesOf(dim, logits.shape.length)[0]) });
 
 export const normalisations = {
   FusedBatchNorm: batchNorm,
-  LogSoftmax: along('LogSoftmax'),
-  Softmax: along('Softmax'),
+  Softmax: softmax,
 } satisfies Rules;

@@ -160,7 +160,6 @@ const depthToSpace: Rule<tf.DepthToSpaceAttrs> = (g, { x }, { blockSize: b, data
 };
 
 export const shapes = {
-  BroadcastTo: ((g, { x }, { shape }) => expand(g, x, shape)) as Rule<tf.BroadCastToAttrs>,
   Concat: ((g, inputs, { axis }) => {
     const parts = Object.values(inputs);
     return concat(g, parts, axesOf(axis, parts[0].shape.length)[0]);
