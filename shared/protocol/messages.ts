@@ -19,7 +19,7 @@ export const TensorOffer = z.strictObject({
 });
 export type TensorOffer = z.infer<typeof TensorOffer>;
 
-const Bytes = z.instanceof(Uint8Array);
+const Bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'not a byte string');
 
 export const TensorChunk = z.strictObject({
   sha256: Sha256Hex,
