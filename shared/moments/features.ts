@@ -9,6 +9,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { FedError } from '../errors.ts';
 import { PublicRandom } from '../public-random.ts';
+import { waveletLength, waveletVector } from './wavelets.ts';
 
 export interface ImageShape {
   readonly channels: number;
@@ -16,11 +17,10 @@ export interface ImageShape {
 }
 
 export interface FeatureSet {
-  readonly kind: string;
   /** F: how many features an image has. */
   readonly length: number;
-  /** Large public arrays (directions, phases) by name; passed to `embed` as tensors. */
-  readonly constants: Readonly<Record<string, { readonly shape: number[]; readonly values: Float32Array }>>;
+  /** Large public arrays (directions) by name; passed to `embed` as tensors. */
+  readonly constants: Readonly<Record<string, { readonly shape: readonly number[]; readonly values: Float32Array }>>;
   /**
    * @param x - [n, channels, size, size] in [-1, 1].
    * @returns [n, F], rows of norm at most 1.
@@ -28,37 +28,68 @@ export interface FeatureSet {
   embed(x: Tensor4D, constants: Record<string, Tensor>): Tensor2D;
 }
 
-/** Random Fourier features of the pixels, half cosines and half sines, at several bandwidths. */
-export interface FourierConfig {
-  readonly kind: 'fourier';
-  /** Frequencies for each bandwidth; each gives a cosine and a sine. */
+/** Random Fourier features of one kernel: what it looks at, how wide it is, how much of the norm it gets. */
+export interface FourierBlock {
+  readonly on: 'pixels' | 'wavelets';
+  /** Width of the kernel exp(-|x - y|² / (2 width²)), pixels in [0, 1], wavelet vectors of norm 1. */
+  readonly bandwidth: number;
+  /** Frequencies; each gives a cosine and a sine. */
   readonly frequencies: number;
-  /** Kernel widths in the unit of pixel values in [-1, 1]: exp(-|x - y|² / (2 width²)). */
-  readonly bandwidths: readonly number[];
-  readonly seed: string;
+  /** Share of the squared norm, relative to the other blocks. */
+  readonly weight: number;
 }
 
+export interface FourierConfig {
+  readonly kind: 'fourier';
+  readonly seed: string;
+  readonly blocks: readonly FourierBlock[];
+}
+
+const VECTORS = {
+  pixels: {
+    length: ({ channels, size }: ImageShape) => channels * size * size,
+    of: (x: Tensor4D) => tf.reshape(x, [x.shape[0], -1]) as Tensor2D,
+  },
+  wavelets: { length: waveletLength, of: waveletVector },
+};
+
 /**
- * Each bandwidth's features are scaled so that cos² + sin² sum to 1, and the K bandwidths together by 1/√K: the norm of
- * a row is exactly 1 in real arithmetic.
+ * Half cosines and half sines, scaled so that a block's features have a squared norm of exactly its share of 1 (cos² +
+ * sin² = 1), and all blocks together exactly 1, whatever the bandwidths.
  *
+ * @throws {FedError} PARAMETER_INVALID when a bandwidth, count or weight is not positive.
  * @see Rahimi and Recht 2007, section 3; Harder et al. 2021, https://arxiv.org/abs/2002.11603, section 3
  */
-export function fourierFeatures(config: FourierConfig, image: ImageShape): FeatureSet {
-  const { frequencies, bandwidths } = config;
-  if (!(frequencies >= 1 && bandwidths.length >= 1 && bandwidths.every((b) => b > 0 && b < Infinity)))
-    throw new FedError('PARAMETER_INVALID', 'fourier features want frequencies >= 1 and positive bandwidths');
-  const pixels = image.channels * image.size * image.size;
-  const columns = frequencies * bandwidths.length;
-  const draws = new PublicRandom(`fourier ${config.seed}`).gaussians(pixels * columns);
-  const directions = draws.map((g, i) => g / bandwidths[Math.floor((i % columns) / frequencies)]);
+export function fourierFeatures({ blocks, seed }: FourierConfig, image: ImageShape): FeatureSet {
+  const sound = (b: FourierBlock) => b.bandwidth > 0 && b.bandwidth < Infinity && b.frequencies >= 1 && b.weight > 0;
+  if (blocks.length === 0 || !blocks.every(sound))
+    throw new FedError('PARAMETER_INVALID', 'fourier features want positive bandwidths, frequencies and weights');
+  const total = blocks.reduce((sum, b) => sum + b.weight, 0);
+  const directions = blocks.map((block, i) => {
+    const inputs = VECTORS[block.on].length(image);
+    const draws = new PublicRandom(`fourier ${seed} ${i}`).gaussians(inputs * block.frequencies);
+    return { shape: [inputs, block.frequencies], values: draws.map((g) => g / block.bandwidth) };
+  });
   return {
-    kind: 'fourier',
-    length: 2 * columns,
-    constants: { directions: { shape: [pixels, columns], values: directions } },
-    embed(x, { directions: d }) {
-      const angle = tf.matMul(tf.reshape(x, [-1, pixels]), d as Tensor2D);
-      return tf.mul(tf.concat([tf.cos(angle), tf.sin(angle)], 1), 1 / Math.sqrt(columns)) as Tensor2D;
+    length: blocks.reduce((sum, b) => sum + 2 * b.frequencies, 0),
+    constants: Object.fromEntries(directions.map((d, i) => [`directions${i}`, d])),
+    embed(x, constants) {
+      const brightness = tf.mul(tf.add(x, 1), 0.5) as Tensor4D;
+      const vectors = new Map<FourierBlock['on'], Tensor2D>();
+      for (const { on } of blocks) if (!vectors.has(on)) vectors.set(on, VECTORS[on].of(brightness));
+      const parts = blocks.map(({ on, weight, frequencies }, i) => {
+        const angle = tf.matMul(vectors.get(on)!, constants[`directions${i}`] as Tensor2D);
+        return tf.mul(tf.concat([tf.cos(angle), tf.sin(angle)], 1), Math.sqrt(weight / total / frequencies));
+      });
+      return tf.concat(parts, 1) as Tensor2D;
     },
   };
+}
+
+/** The feature set a policy names. A new kind is one more case here and one more member of the policy's schema. */
+export function featureSet(config: FourierConfig, image: ImageShape): FeatureSet {
+  switch (config.kind) {
+    case 'fourier':
+      return fourierFeatures(config, image);
+  }
 }
