@@ -131,7 +131,7 @@ describe('gradients of linear kernels, by linearity', () => {
         return { s: tf.sum(tf.mul(y, tf.tensor(uniform(99, y.size), y.shape))) };
       };
       const { s } = await runOnce(sum, image, { x: u }, 'tfjs');
-      const product = gradient.reduce((total, g, i) => total + g * u[i], 0);
+      const product = Array.from(gradient).reduce((total, g, i) => total + g * u[i], 0);
       expect(difference([product], [s[0]])).toBeLessThan(1e-4);
     }
   });
