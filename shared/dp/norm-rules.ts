@@ -1,0 +1,248 @@
+/**
+ * Per-patient gradient norms and clipped sums, layer by layer, without any patient's gradient of a large layer ever being
+ * formed. A layer kind that is not in the table has no rule, and a discriminator with such a layer is refused.
+ *
+ * For a linear layer with inputs u_t and tap gradients g_t at the positions t of a patient's images (all images of one
+ * patient together, so that cross terms count), the gradient is Σ_t u_t g_tᵀ and its squared norm Σ_{t,t'} ⟨u_t, u_t'⟩
+ * ⟨g_t, g_t'⟩. The right side (Gram matrices) is cheaper where positions are few, the left one where the layer is small;
+ * `cheaper` decides from the sizes alone. Not audited.
+ *
+ * @see Bu et al. 2022, https://arxiv.org/abs/2210.00038, sections 3 and 4; Goodfellow 2015, https://arxiv.org/abs/1510.01799
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Tensor1D, Tensor2D, Tensor3D, Tensor4D } from '@tensorflow/tfjs';
+import type { Layer, LayerKind, LayerOf } from '../gan/layers.ts';
+import { blockGrid, blocks, channelsFirst, hasBlocks, patchSize, positions, unfold } from './unfold.ts';
+
+/** A run of units in the batch that have the same number of images: patients with m, fakes with one. */
+export interface UnitGroup {
+  readonly units: number;
+  readonly images: number;
+}
+
+export interface Measured {
+  /** Squared norm of each unit's gradient of this layer. [units of all groups] */
+  readonly squaredNorms: Tensor1D;
+  /**
+   * The layer's part of the clipped sum, in the order of `parametersOf`.
+   * @param factors - [units]; what each unit's gradient is multiplied by.
+   * @param scaled - the tap gradient times the factor of its unit; asked for only where it is needed.
+   */
+  sum(factors: Tensor1D, scaled: () => Tensor): Tensor[];
+}
+
+export interface NormRule<K extends LayerKind = LayerKind> {
+  /** @param input - [n, ...] what the layer multiplies its weights with; @param tap - [n, ...] gradient at its output. */
+  measure(layer: LayerOf<K>, input: Tensor, tap: Tensor, groups: readonly UnitGroup[]): Measured;
+}
+
+export type NormRules = { readonly [K in LayerKind]?: NormRule<K> };
+
+const squares = (x: Tensor, axes: number[]): Tensor1D => tf.sum(tf.square(x), axes);
+
+/** Cuts [n, ...] into one tensor [units, images, ...] a group. */
+function byGroup(x: Tensor, groups: readonly UnitGroup[]): Tensor[] {
+  const rest = x.shape.slice(1);
+  let start = 0;
+  return groups.map(({ units, images }) => {
+    const part = groups.length === 1 ? x : tf.slice(x, start, units * images);
+    start += units * images;
+    return tf.reshape(part, [units, images, ...rest]);
+  });
+}
+
+/** [units, images, rows, t] to [units, rows, images × t]: a patient's images laid end to end. */
+function endToEnd(x: Tensor): Tensor3D {
+  const [units, images, rows, t] = x.shape;
+  if (images === 1) return tf.reshape(x, [units, rows, t]);
+  return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [units, rows, images * t]);
+}
+
+/** xᵀx for each unit. [units, rows, t] to [units, t, t] */
+const gram = (x: Tensor3D): Tensor3D => tf.matMul(x, x, true, false);
+
+const joined = (parts: Tensor[]): Tensor1D => (parts.length === 1 ? parts[0] : tf.concat(parts, 0)) as Tensor1D;
+
+/** Rows × columns of each unit's gradient, formed because they are few; then norms and sum are one product each. */
+function fromProducts(products: Tensor3D[], split: (sum: Tensor2D) => Tensor[]): Measured {
+  return {
+    squaredNorms: joined(products.map((product) => squares(product, [1, 2]))),
+    sum(factors) {
+      let start = 0;
+      const sums = products.map((product) => {
+        const [units, rows, columns] = product.shape;
+        const own = tf.reshape(tf.slice(factors, start, units), [1, units]);
+        start += units;
+        return tf.reshape(tf.matMul(own, tf.reshape(product, [units, rows * columns])), [rows, columns]);
+      });
+      return split(tf.addN(sums) as Tensor2D);
+    },
+  };
+}
+
+interface Cost {
+  /** Positions of a unit: images × positions of one image. */
+  readonly t: number;
+  readonly inputs: number;
+  readonly outputs: number;
+  /** Positions and values of the form in which the Gram matrix of the inputs is taken. */
+  readonly gramT: number;
+  readonly gramInputs: number;
+}
+
+/**
+ * Multiplications for a unit, either way. A stored product costs more than its arithmetic: it is written, squared and
+ * read again, and takes memory; the weight is measured (`bench/dp.ts`).
+ */
+const STORED_VALUE_COST = 8;
+export function cheaper({ t, inputs, outputs, gramT, gramInputs }: Cost): 'product' | 'gram' {
+  const product = (t + STORED_VALUE_COST) * inputs * outputs;
+  return product <= gramT * gramT * (gramInputs + outputs) ? 'product' : 'gram';
+}
+
+const conv2d: NormRule<'conv2d'> = {
+  measure(layer, input, tap, groups) {
+    const x = input as Tensor4D;
+    const { filters, bias } = layer;
+    const shape: [number, number, number, number] = [layer.kernel, layer.kernel, layer.channels, filters];
+    const images = Math.max(...groups.map((g) => g.images));
+    const count = positions(layer);
+    const size = patchSize(layer);
+    const grid = hasBlocks(layer) ? blockGrid(layer) : undefined;
+    const way = cheaper({
+      t: images * count,
+      inputs: size,
+      outputs: filters,
+      gramT: images * (grid ? grid.rows * grid.columns : count),
+      gramInputs: grid ? layer.stride * layer.stride * layer.channels : size,
+    });
+    const first = channelsFirst(tap as Tensor4D);
+    const flat = tf.reshape<tf.Rank.R3>(first, [first.shape[0], filters, count]);
+    if (way === 'product') {
+      const patches = byGroup(unfold(layer, x, bias), groups);
+      const gradients = byGroup(flat, groups);
+      const products = patches.map((u, i) => tf.matMul<Tensor3D>(endToEnd(u), endToEnd(gradients[i]), false, true));
+      return fromProducts(products, (sum) => {
+        const weight: Tensor = tf.reshape(tf.slice(sum, [0, 0], [size, filters]), shape);
+        return bias ? [weight, tf.reshape(tf.slice(sum, [size, 0], [1, filters]), [filters])] : [weight];
+      });
+    }
+    const { inner, outer } = grid ? blockGrams(layer, x, first, groups) : patchGrams(layer, x, flat, groups);
+    return {
+      // + 1 is the bias: the Gram matrix of an input that is one everywhere.
+      squaredNorms: joined(inner.map((k, i) => tf.sum(tf.mul(bias ? tf.add(k, 1) : k, outer[i]), [1, 2]))),
+      sum(_, scaled) {
+        const dy = scaled() as Tensor4D;
+        const attributes = { strides: layer.stride, pad: 'same', dataFormat: 'NHWC', filterShape: shape };
+        const weight: Tensor = tf.engine().runKernel('Conv2DBackpropFilter', { x, dy }, attributes);
+        return bias ? [weight, tf.sum(tf.sum(channelsFirst(dy), [2, 3]), 0)] : [weight];
+      },
+    };
+  },
+};
+
+interface Grams {
+  readonly inner: Tensor3D[];
+  readonly outer: Tensor3D[];
+}
+
+function patchGrams(layer: LayerOf<'conv2d'>, x: Tensor4D, flat: Tensor3D, groups: readonly UnitGroup[]): Grams {
+  const grams = (y: Tensor3D) => byGroup(y, groups).map((part) => gram(endToEnd(part)));
+  return { inner: grams(unfold(layer, x, false)), outer: grams(flat) };
+}
+
+/**
+ * Gram matrices over blocks: ⟨u_t, u_t'⟩ is a sum of block products, one for each part of the kernel, all of them entries
+ * of one smaller Gram matrix along shifted diagonals. Tap gradients are laid on the same grid with zeros between rows, so
+ * shifts that leave a row or an image meet a zero.
+ */
+function blockGrams(layer: LayerOf<'conv2d'>, x: Tensor4D, first: Tensor4D, groups: readonly UnitGroup[]): Grams {
+  const { values, rows, columns, offsets } = blocks(layer, x);
+  const [n, filters, height, width] = first.shape;
+  const padding: [number, number][] = [
+    [0, 0],
+    [0, 0],
+    [0, rows - height],
+    [0, columns - width],
+  ];
+  const laid = tf.reshape(tf.pad(first, padding), [n, filters, rows * columns]);
+  const furthest = Math.max(...offsets);
+  const taps = byGroup(laid, groups);
+  const inner = byGroup(values, groups).map((part) => {
+    const all = gram(endToEnd(part));
+    const [units, size] = all.shape;
+    const length = size - furthest;
+    return tf.addN(offsets.map((o) => tf.slice(all, [0, o, o], [units, length, length]))) as Tensor3D;
+  });
+  const outer = taps.map((part) => {
+    const whole = endToEnd(part);
+    const [units, , size] = whole.shape;
+    return gram(tf.slice(whole, [0, 0, 0], [units, filters, size - furthest]));
+  });
+  return { inner, outer };
+}
+
+/** x·W + b and everything that is one: an embedding is a dense layer without bias whose input is one-hot. */
+function linear(input: Tensor2D, tap: Tensor2D, bias: boolean, groups: readonly UnitGroup[]): Measured {
+  const [, inputs] = input.shape;
+  const [, units] = tap.shape;
+  const images = Math.max(...groups.map((g) => g.images));
+  const [xs, gs] = [byGroup(input, groups), byGroup(tap, groups)];
+  const sum = (_: Tensor1D, scaled: () => Tensor): Tensor[] => {
+    const g = scaled() as Tensor2D;
+    const weight = tf.matMul(input, g, true, false);
+    return bias ? [weight, tf.sum(g, 0)] : [weight];
+  };
+  if (images === 1) {
+    const own = squares(input, [1]);
+    return { squaredNorms: tf.mul(bias ? tf.add(own, 1) : own, squares(tap, [1])), sum };
+  }
+  const way = cheaper({ t: images, inputs, outputs: units, gramT: images, gramInputs: inputs });
+  const squaredNorms = xs.map((x, i) => {
+    const g = gs[i] as Tensor3D;
+    if (way === 'product') {
+      const weight = squares(tf.matMul(x as Tensor3D, g, true, false), [1, 2]);
+      return bias ? tf.add(weight, squares(tf.sum(g, 1), [1])) : weight;
+    }
+    const inner = tf.matMul(x as Tensor3D, x as Tensor3D, false, true);
+    return tf.sum(tf.mul(bias ? tf.add(inner, 1) : inner, tf.matMul(g, g, false, true)), [1, 2]);
+  });
+  return { squaredNorms: joined(squaredNorms), sum };
+}
+
+const dense: NormRule<'dense'> = {
+  measure: (layer, input, tap, groups) => linear(input as Tensor2D, tap as Tensor2D, layer.bias, groups),
+};
+
+const embedding: NormRule<'embedding'> = {
+  measure: (_, input, tap, groups) => linear(input as Tensor2D, tap as Tensor2D, false, groups),
+};
+
+const labelPlanes: NormRule<'labelPlanes'> = {
+  measure: (layer, input, tap, groups) => {
+    const flat = tf.reshape(tap, [tap.shape[0], layer.height * layer.width * layer.channels]);
+    const { squaredNorms, sum } = linear(input as Tensor2D, flat as Tensor2D, false, groups);
+    return { squaredNorms, sum: (factors, scaled) => sum(factors, () => tf.reshape(scaled(), flat.shape)) };
+  },
+};
+
+/** Scale and shift after normalisation within an example: one value of each a channel, so products are stored. */
+const groupNorm: NormRule<'groupNorm'> = {
+  measure(layer, input, tap, groups) {
+    const { channels } = layer;
+    const sums = (y: Tensor) =>
+      byGroup(tf.reshape(tf.sum(y, [1, 2]), [tap.shape[0], 1, channels]), groups).map((part) => tf.sum(part, 1));
+    const [scales, shifts] = [sums(tf.mul(input, tap)), sums(tap)];
+    const products = scales.map((scale, i) => tf.concat([scale, shifts[i]], 1) as Tensor3D);
+    return fromProducts(products, (sum) =>
+      [0, 1].map((i) => tf.reshape(tf.slice(sum, [i, 0], [1, channels]), [channels])),
+    );
+  },
+};
+
+/** Every layer kind that a private discriminator may have. */
+export const NORM_RULES: NormRules = { conv2d, dense, embedding, groupNorm, labelPlanes };
+
+/** Typed look-up: the rule of a layer's own kind. */
+export const ruleOf = (rules: NormRules, layer: Layer): NormRule | undefined =>
+  rules[layer.kind] as NormRule | undefined;

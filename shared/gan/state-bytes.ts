@@ -1,0 +1,33 @@
+/**
+ * Training states as bytes and back, bit for bit: what is made durable between two steps.
+ *
+ * A header (magic, version, number of vectors, their length, steps), then each vector as little-endian float32.
+ */
+import { FedError } from '../errors.ts';
+
+const MAGIC = 0x4e41_4756; // "VGAN", little-endian
+const VERSION = 1;
+const HEADER = 5;
+
+/** @param vectors - all of one length. */
+export function encodeState(steps: number, vectors: readonly Float32Array[]): Uint8Array {
+  const d = vectors[0].length;
+  const words = new Uint32Array(HEADER + vectors.length * d);
+  words.set([MAGIC, VERSION, vectors.length, d, steps]);
+  vectors.forEach((vector, i) => {
+    words.set(new Uint32Array(vector.buffer, vector.byteOffset, d), HEADER + i * d);
+  });
+  return new Uint8Array(words.buffer);
+}
+
+/** @throws {FedError} STORE_CORRUPT when the bytes are not `count` vectors of `d` values. */
+export function decodeState(bytes: Uint8Array, count: number, d: number): { steps: number; vectors: Float32Array[] } {
+  const expected = 4 * (HEADER + count * d);
+  if (bytes.length !== expected) throw new FedError('STORE_CORRUPT', `state of ${bytes.length} bytes, not ${expected}`);
+  const copy = Uint8Array.from(bytes).buffer; // aligned, whatever the source is a view of
+  const [magic, version, vectors, length, steps] = new Uint32Array(copy, 0, HEADER);
+  if (magic !== MAGIC || version !== VERSION || vectors !== count || length !== d)
+    throw new FedError('STORE_CORRUPT', `state of version ${version} with ${vectors} vectors of ${length}`);
+  const at = (i: number) => new Float32Array(copy, 4 * (HEADER + i * d), d);
+  return { steps, vectors: Array.from({ length: count }, (_, i) => at(i)) };
+}
