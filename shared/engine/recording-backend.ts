@@ -124,7 +124,7 @@ function recorder(): RecordingBackend {
           backend.kernels.add(kernelName);
           const values: Record<string, Value> = {};
           for (const [name, info] of Object.entries(inputs)) if (info) values[name] = backend.symbolOf(info);
-          const result = (rule as Rule<unknown>)(backend.graph, values as Inputs, attrs);
+          const result = (rule as Rule<unknown>)(backend.graph, values, attrs);
           if (Array.isArray(result)) return (result as Value[]).map((value) => backend.tensorInfo(value));
           return backend.tensorInfo(result as Value);
         },

@@ -112,13 +112,13 @@ const conv2d: Rule<ConvAttrs> = (g, { x, filter }, attrs) => {
 };
 
 const backpropInput: Rule<tf.Conv2DBackpropInputAttrs> = (g, { dy, filter }, attrs) => {
-  const info = describe(attrs.inputShape, filter.shape, attrs as ConvAttrs);
+  const info = describe(attrs.inputShape, filter.shape, attrs);
   const last = isLast(attrs);
   return fromNchw(g, convolveBack(g, toNchw(g, dy, last), g.transpose(filter, [3, 2, 0, 1]), info, 1), last);
 };
 
 const backpropFilter: Rule<tf.Conv2DBackpropFilterAttrs> = (g, { x, dy }, attrs) => {
-  const info = describe(x.shape, attrs.filterShape, attrs as ConvAttrs);
+  const info = describe(x.shape, attrs.filterShape, attrs);
   const last = isLast(attrs);
   const swap = (v: Value) => g.transpose(toNchw(g, v, last), [1, 0, 2, 3]);
   return g.transpose(filterGradient(g, swap(x), swap(dy), info, 1), [2, 3, 0, 1]);
@@ -137,12 +137,12 @@ const depthwise: Rule<ConvAttrs> = (g, { x, filter }, attrs) => {
 };
 
 const depthwiseBackpropInput: Rule<tf.DepthwiseConv2dNativeBackpropInputAttrs> = (g, { dy, filter }, attrs) => {
-  const info = describe(attrs.inputShape, filter.shape, attrs as ConvAttrs, true);
+  const info = describe(attrs.inputShape, filter.shape, attrs, true);
   return g.transpose(convolveBack(g, g.transpose(dy, TO_NCHW), perChannel(g, filter), info, info.inChannels), TO_NHWC);
 };
 
 const depthwiseBackpropFilter: Rule<tf.DepthwiseConv2dNativeBackpropFilterAttrs> = (g, { x, dy }, attrs) => {
-  const info = describe(x.shape, attrs.filterShape, attrs as ConvAttrs, true);
+  const info = describe(x.shape, attrs.filterShape, attrs, true);
   const [n, h, w, channels] = x.shape;
   const swapped = g.reshape(g.transpose(x, [3, 0, 1, 2]), [1, channels * n, h, w]);
   const gradient = filterGradient(g, swapped, g.transpose(dy, [3, 0, 1, 2]), info, channels);
