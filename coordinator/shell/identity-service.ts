@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { FedError } from '../../shared/errors.ts';
 import { type Binding, checkJoin, type Join } from '../../shared/identity/handshake.ts';
@@ -11,9 +11,13 @@ import {
   EMPTY_ROSTER,
   type Roster,
   type RosterEntry,
+  rosterSeen,
   signRoster,
+  verifyRoster,
   withoutSite,
 } from '../../shared/identity/roster.ts';
+import type { RequestHandler } from '../../shared/protocol/link.ts';
+import { parseMessage } from '../../shared/protocol/messages.ts';
 import { admit, issueInvite, type Membership, withdrawInvite } from '../core/admission.ts';
 import type { IdentityStore, StoredIdentity } from './identity-store.ts';
 
@@ -27,6 +31,16 @@ export interface InviteRequest {
 }
 
 const WEEK_MS = 7 * 24 * 3600 * 1000;
+
+/** Puts `identity.roster` {} -> {roster} before a handler: any site may ask for the signed roster at any time. */
+export const withRoster = (identity: IdentityService, handler: RequestHandler): RequestHandler => ({
+  async handle(siteId, type, payload) {
+    if (type !== 'identity.roster') return handler.handle(siteId, type, payload);
+    parseMessage(z.strictObject({}), payload);
+    return { ok: true, body: { roster: identity.rosterJws } };
+  },
+  onWake: (listener) => handler.onWake(listener),
+});
 
 interface Loaded {
   readonly revision: number;
@@ -48,11 +62,23 @@ export class IdentityService {
     this.#now = now;
   }
 
-  /** Opens the store; the first time, signs an empty roster. */
+  /**
+   * Opens the store; the first time, signs an empty roster.
+   * @throws {FedError} STORE_CORRUPT when the roster there is not what this key signed.
+   */
   static async open(keys: SigningKeys, store: IdentityStore, clock: Pick<Clock, 'now'>): Promise<IdentityService> {
+    const loaded = await store.load();
+    if (loaded) {
+      const signed = await verifyRoster(loaded.identity.rosterJws, publicPart(keys.signing), null).catch(() => null);
+      if (!signed || rosterSeen(signed).sha256 !== rosterSeen(loaded.identity.roster).sha256)
+        throw new FedError('STORE_CORRUPT', `the stored roster was not signed by ${keys.kid}`);
+      return new IdentityService(keys, store, clock, loaded);
+    }
     const rosterJws = await signRoster(keys, EMPTY_ROSTER, clock.now());
-    const empty = { invites: [], roster: EMPTY_ROSTER, rosterJws };
-    return new IdentityService(keys, store, clock, (await store.load()) ?? { revision: 0, identity: empty });
+    return new IdentityService(keys, store, clock, {
+      revision: 0,
+      identity: { invites: [], roster: EMPTY_ROSTER, rosterJws },
+    });
   }
 
   get roster(): Roster {

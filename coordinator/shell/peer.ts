@@ -1,5 +1,5 @@
 import type { Socket } from 'socket.io';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { FedError } from '../../shared/errors.ts';
 import { type Binding, checkSite, Hello, Join, proveCoordinator, Prove } from '../../shared/identity/handshake.ts';
@@ -55,7 +55,7 @@ export class Peer {
     socket.onAny((event: unknown, ...args: unknown[]) => {
       const ack = args.pop();
       if (typeof ack !== 'function' || typeof event !== 'string') return this.cut();
-      void this.#answer(event, args).then((reply) => void (ack as (reply: Reply) => void)(reply));
+      void this.#answer(event, args).then((reply) => this.#send(ack as (reply: Reply) => void, event, reply));
     });
   }
 
@@ -93,6 +93,16 @@ export class Peer {
     } catch (error) {
       this.#o.log({ siteId: this.#site?.siteId ?? null, event, error });
       return refusal(error);
+    }
+  }
+
+  /** A reply that cannot be written as JSON is our bug, and the peer still gets a reply. */
+  #send(ack: (reply: Reply) => void, event: string, reply: Reply): void {
+    try {
+      ack(reply);
+    } catch (error) {
+      this.#o.log({ siteId: this.#site?.siteId ?? null, event, error });
+      ack(refusal(error));
     }
   }
 
@@ -150,13 +160,12 @@ export class Peer {
 
   async #call(type: unknown, payload: unknown): Promise<unknown> {
     if (!this.#site) throw new FedError('NOT_AUTHENTICATED', 'call before handshake');
-    const { handler, identity, limits } = this.#o;
+    const { handler, limits } = this.#o;
     const name = parseMessage(CallType, type);
-    if (name === 'identity.roster') {
-      parseMessage(z.strictObject({}), payload);
-      return { roster: identity.rosterJws };
+    if (this.#unread() > limits.packetsUnread) {
+      this.cut();
+      throw new FedError('RATE_LIMITED', 'the site does not read its answers');
     }
-    if (this.#unread() > limits.packetsUnread) this.cut();
     if (this.#inFlight >= limits.callsInFlight) throw new FedError('RATE_LIMITED', `${this.#inFlight} calls in flight`);
     this.#inFlight++;
     try {

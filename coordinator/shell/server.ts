@@ -6,7 +6,7 @@ import { type Clock, systemClock } from '../../shared/clock.ts';
 import type { RequestHandler } from '../../shared/protocol/link.ts';
 import { MAX_MESSAGE_BYTES } from '../../shared/protocol/messages.ts';
 import { type RandomBytes, secureBytes } from '../../shared/random.ts';
-import type { IdentityService } from './identity-service.ts';
+import { type IdentityService, withRoster } from './identity-service.ts';
 import { Peer, type PeerLimits } from './peer.ts';
 import { Strangers } from './strangers.ts';
 import type { TlsIdentity } from './tls.ts';
@@ -70,7 +70,8 @@ export interface CoordinatorServer {
  */
 export async function startServer(o: ServerOptions): Promise<CoordinatorServer> {
   const limits = { ...DEFAULT_LIMITS, ...o.limits };
-  const { clock = systemClock, random = secureBytes, log = () => undefined, identity, handler } = o;
+  const { clock = systemClock, random = secureBytes, log = () => undefined, identity } = o;
+  const handler = withRoster(identity, o.handler);
   const sites = new Map<string, Peer>();
   const presence = new Set<(siteId: string, online: boolean) => void>();
   const strangers = new Strangers(limits.strangers, limits.strangersPerAddress);
@@ -126,7 +127,13 @@ export async function startServer(o: ServerOptions): Promise<CoordinatorServer> 
   });
 
   const tell = (siteId: string, online: boolean) => {
-    for (const listener of presence) listener(siteId, online);
+    for (const listener of presence) {
+      try {
+        listener(siteId, online);
+      } catch (error) {
+        log({ siteId, event: 'presence', error });
+      }
+    }
   };
   const stopWake = handler.onWake((who) => {
     for (const [siteId, peer] of sites) if (who === 'all' || who.includes(siteId)) peer.wake();

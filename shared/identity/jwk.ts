@@ -41,5 +41,5 @@ export function thumbprint(key: PublicSigningKey | PublicSealingKey): string {
 export function publicPart(key: PublicSigningKey): PublicSigningKey;
 export function publicPart(key: PublicSealingKey): PublicSealingKey;
 export function publicPart(key: PublicSigningKey | PublicSealingKey): PublicSigningKey | PublicSealingKey {
-  return { kty: key.kty, crv: key.crv, x: key.x } as PublicSigningKey | PublicSealingKey;
+  return { kty: key.kty, crv: key.crv, x: key.x };
 }

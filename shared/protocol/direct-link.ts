@@ -41,7 +41,6 @@ export function directLink(handler: RequestHandler, siteId: string): Coordinator
  */
 export function asOnTheWire(payload: unknown, maxBytes = MAX_MESSAGE_BYTES): unknown {
   const { json, binaries } = takeApart(payload, maxBytes);
-  if (json === undefined) return undefined;
   const putBack = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(putBack);
     if (typeof value !== 'object' || value === null) return value;
@@ -58,22 +57,25 @@ export function checkSendable(payload: unknown): void {
 
 const MARK = '\u0000bytes';
 
-function takeApart(payload: unknown, maxBytes: number): { json: string | undefined; binaries: Uint8Array[] } {
+function takeApart(payload: unknown, maxBytes: number): { json: string; binaries: Uint8Array[] } {
   const binaries: Uint8Array[] = [];
-  let json: string | undefined;
+  // Before `stringify`, which would spell a Buffer out number by number.
+  const strip = (value: unknown): unknown => {
+    if (typeof value !== 'object' || value === null) return value;
+    if (value instanceof ArrayBuffer) return { [MARK]: binaries.push(new Uint8Array(value)) - 1 };
+    if (ArrayBuffer.isView(value))
+      return { [MARK]: binaries.push(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)) - 1 };
+    if (Array.isArray(value)) return value.map(strip);
+    if ('toJSON' in value) return value;
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, strip(v)]));
+  };
+  let json: string;
   try {
-    json = JSON.stringify(payload, function (this: Record<string, unknown>, key, value: unknown) {
-      // `value` has been through toJSON, which Buffers have; the original is in the holder.
-      const raw = this[key];
-      if (raw instanceof ArrayBuffer) return { [MARK]: binaries.push(new Uint8Array(raw)) - 1 };
-      if (ArrayBuffer.isView(raw))
-        return { [MARK]: binaries.push(new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength)) - 1 };
-      return value;
-    }) as string | undefined;
+    json = JSON.stringify(strip(payload)) ?? 'null';
   } catch (error) {
     throw new FedError('MESSAGE_INVALID', 'the payload cannot be written as JSON', { cause: error });
   }
-  const bytes = binaries.reduce((sum, b) => sum + b.length, Buffer.byteLength(json ?? ''));
+  const bytes = binaries.reduce((sum, b) => sum + b.length, Buffer.byteLength(json));
   if (bytes > maxBytes) throw new FedError('MESSAGE_INVALID', `a message of ${bytes} bytes, at most ${maxBytes}`);
   return { json, binaries };
 }

@@ -60,7 +60,7 @@ export const CallType = z
   .max(64);
 
 const ReplyOnTheWire = z.union([
-  z.strictObject({ ok: z.literal(true), body: z.unknown() }),
+  z.strictObject({ ok: z.literal(true), body: z.unknown().optional() }),
   z.strictObject({ ok: z.literal(false), code: z.string(), say: z.string(), retry: z.enum(['never', 'next-round']) }),
 ]);
 
@@ -75,12 +75,12 @@ export function parseMessage<T>(schema: z.ZodType<T>, payload: unknown): T {
 }
 
 /**
- * Turns a reply into its body.
+ * Turns a reply into its body; no body is null.
  * @throws {FedError} the code of a refusal; INTERNAL for a code this version does not know; MESSAGE_INVALID for no reply at all.
  */
 export function openReply(reply: unknown): unknown {
   const parsed = parseMessage(ReplyOnTheWire, reply);
-  if (parsed.ok) return parsed.body;
+  if (parsed.ok) return parsed.body ?? null;
   const code = Object.hasOwn(ERRORS, parsed.code) ? (parsed.code as ErrorCode) : 'INTERNAL';
   throw new FedError(code, `the coordinator says: ${parsed.say.slice(0, 200)}`);
 }

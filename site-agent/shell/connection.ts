@@ -147,12 +147,13 @@ class ReconnectingLink implements SiteConnection {
         else if (clock.now() - since >= STABLE_MS) this.#failures = 0;
         this.#retry(error);
       });
-      this.#become({ kind: 'ready' });
-      for (const listener of this.#wakes) listener();
     } catch (error) {
       socket?.disconnect();
       this.#retry(error instanceof FedError ? error : new FedError('LINK_LOST', 'handshake failed', { cause: error }));
+      return;
     }
+    this.#become({ kind: 'ready' });
+    for (const listener of this.#wakes) listener();
   }
 
   /** Listens from the first moment, so that no wake and no end is missed between the handshake and its answer. */

@@ -3,7 +3,8 @@ import { Joined, proveJoin } from '../../shared/identity/handshake.ts';
 import { verifyInvite } from '../../shared/identity/invite.ts';
 import { type PublicSigningKey, thumbprint } from '../../shared/identity/jwk.ts';
 import type { SiteKeys } from '../../shared/identity/keys.ts';
-import { activeSite, type Roster, verifyRoster } from '../../shared/identity/roster.ts';
+import { activeSite, type Roster, type RosterSeen, verifyRoster } from '../../shared/identity/roster.ts';
+import type { CoordinatorLink } from '../../shared/protocol/link.ts';
 import { parseMessage } from '../../shared/protocol/messages.ts';
 import { type RandomBytes, secureBytes } from '../../shared/random.ts';
 import { type CoordinatorAddress, dial, request } from './dial.ts';
@@ -14,6 +15,20 @@ export interface Enrolment extends CoordinatorAddress {
   readonly coordinator: PublicSigningKey;
   readonly roster: Roster;
   readonly rosterJws: string;
+}
+
+/**
+ * Asks for the roster as it is now.
+ * @param seen - the last one this site accepted: none older is taken, and no other under the same version.
+ * @throws {FedError} LINK_LOST, ROSTER_STALE, SIGNATURE_INVALID
+ */
+export async function fetchRoster(
+  link: CoordinatorLink,
+  coordinator: PublicSigningKey,
+  seen: RosterSeen | null,
+): Promise<{ roster: Roster; rosterJws: string }> {
+  const { roster: rosterJws } = parseMessage(Joined, await link.call('identity.roster', {}));
+  return { roster: await verifyRoster(rosterJws, coordinator, seen), rosterJws };
 }
 
 /**

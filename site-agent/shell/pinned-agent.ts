@@ -38,8 +38,10 @@ export class PinnedAgent extends Agent {
       rejectUnauthorized: this.#pin === null,
     });
     const fail = (error: Error) => {
-      this.failure = error;
-      done?.(error, socket);
+      // Set by Node when the certificate authorities, or the host name, were the reason.
+      const untrusted = (socket.authorizationError as unknown) != null && this.#pin === null;
+      this.failure = untrusted ? new FedError('COORDINATOR_UNKNOWN', error.message, { cause: error }) : error;
+      done?.(this.failure, socket);
     };
     socket.once('error', fail);
     socket.once('secureConnect', () => {

@@ -1,0 +1,114 @@
+import { z } from 'zod';
+import { LogEntry } from '../audit/entry.ts';
+import { LogHead } from '../audit/log.ts';
+import { hashJson } from '../audit/canonical.ts';
+import { Sha256Hex, SiteId } from './plan.ts';
+
+/** The purposes of the three signatures of a round; each is addressed to the whole consortium. */
+export const PLAN_TYP = 'veilgan-plan+jws';
+export const ANSWER_TYP = 'veilgan-answer+jws';
+export const EPSILON_TYP = 'veilgan-epsilon+jws';
+
+const Jws = z.string().max(64 * 1024);
+
+/** "What is there for me to do?" Safe to ask at any time. */
+export const SiteNext = z.strictObject({
+  /** A fresh id of every agent process: a site that declined for good is asked again when its agent was started anew. */
+  session: z.uuid(),
+});
+export type SiteNext = z.infer<typeof SiteNext>;
+
+/** A blob that `tensor.get` will serve. */
+export const TensorRef = z.strictObject({ sha256: Sha256Hex, bytes: z.int().min(1) });
+
+export const NextReply = z.discriminatedUnion('kind', [
+  /** Nothing now. */
+  z.strictObject({ kind: z.literal('idle') }),
+  z.strictObject({
+    kind: z.literal('work'),
+    /** The signed plan: the same bytes for every site and every time it is asked for. */
+    plan: Jws,
+    phase: z.int().min(0),
+    downlink: z.json(),
+    /** Null in a moment round. */
+    generator: TensorRef.nullable(),
+  }),
+  z.strictObject({
+    kind: z.literal('finished'),
+    runId: z.uuid(),
+    outcome: z.enum(['completed', 'stopped']),
+    generator: TensorRef,
+  }),
+]);
+export type NextReply = z.infer<typeof NextReply>;
+
+const Place = { runId: z.uuid(), round: z.int().min(0), attempt: z.int().min(0), phase: z.int().min(0) };
+
+/** One phase's answer. The tensor travels before it, in chunks. Sending the same answer again changes nothing. */
+export const RoundAnswer = z.strictObject({
+  ...Place,
+  body: z.json(),
+  tensorSha256: Sha256Hex.nullable(),
+  /** JWS over the `AnswerStatement`. */
+  signature: Jws,
+  /** JWS over an `EpsilonStatement`, where the answer comes with one. */
+  epsilon: Jws.nullable(),
+});
+export type RoundAnswer = z.infer<typeof RoundAnswer>;
+
+/** What a site signs of an answer: where it belongs, which plan it answers, and what it holds, by hash. */
+export const AnswerStatement = z.strictObject({
+  ...Place,
+  siteId: SiteId,
+  planSha256: Sha256Hex,
+  bodySha256: Sha256Hex,
+  tensorSha256: Sha256Hex.nullable(),
+});
+export type AnswerStatement = z.infer<typeof AnswerStatement>;
+
+/** The statement an answer has to carry. Both sides build it; neither takes the other's word for it. */
+export const statementOf = (
+  siteId: string,
+  planSha256: string,
+  answer: Pick<RoundAnswer, 'runId' | 'round' | 'attempt' | 'phase' | 'body' | 'tensorSha256'>,
+): AnswerStatement => ({
+  runId: answer.runId,
+  round: answer.round,
+  attempt: answer.attempt,
+  phase: answer.phase,
+  siteId,
+  planSha256,
+  bodySha256: hashJson(answer.body),
+  tensorSha256: answer.tensorSha256,
+});
+
+/** A site says no, with a code for machines and a sentence for the operator. */
+export const RoundDecline = z.strictObject({
+  runId: z.uuid(),
+  round: z.int().min(0),
+  attempt: z.int().min(0),
+  code: z.string().regex(/^[A-Z][A-Z_]{0,63}$/),
+  /** Shown to the operator, never logged. */
+  detail: z.string().max(2000),
+});
+export type RoundDecline = z.infer<typeof RoundDecline>;
+
+/** What a site's own ledger holds for one run. Nothing in it depends on data: it counts what was done, not to whom. */
+export const EpsilonStatement = z.strictObject({
+  siteId: SiteId,
+  runId: z.uuid(),
+  policySha256: Sha256Hex,
+  /** By RDP, of all entries of this run so far. Null: infinite. */
+  epsilon: z.number().min(0).nullable(),
+  delta: z.number(),
+  /** Ledger entries of this run so far, those of interrupted steps included. */
+  entries: z.int().min(0),
+  /** The ledger's own chain: the site can be held to it later. */
+  ledger: LogHead,
+});
+export type EpsilonStatement = z.infer<typeof EpsilonStatement>;
+
+/** Entries of the round log from `from` on: as many as fit a message. */
+export const LogRead = z.strictObject({ runId: z.uuid(), from: z.int().min(0) });
+export const LogPage = z.strictObject({ entries: z.array(LogEntry), head: LogHead });
+export type LogPage = z.infer<typeof LogPage>;
