@@ -53,8 +53,13 @@ export const LogDraft = z.discriminatedUnion('kind', [
   }),
   z.strictObject({
     kind: z.literal('epsilon-statement'),
-    /** As the site signed it: what its own ledger holds. */
-    body: z.strictObject({ siteId: SiteId, epsilon: z.number().min(0), delta: z.number(), statement: CompactJws }),
+    /** As the site signed it: what its own ledger holds. Null where no finite epsilon can be stated. */
+    body: z.strictObject({
+      siteId: SiteId,
+      epsilon: z.number().min(0).nullable(),
+      delta: z.number(),
+      statement: CompactJws,
+    }),
   }),
   z.strictObject({
     kind: z.literal('run-finished'),

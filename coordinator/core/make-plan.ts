@@ -1,0 +1,52 @@
+import { hashJson } from '../../shared/audit/canonical.ts';
+import type { LogHead } from '../../shared/audit/log.ts';
+import type { RoundPlan } from '../../shared/protocol/plan.ts';
+import { countDeclarers, kindOfRound, scheduledSteps } from '../../shared/protocol/terms.ts';
+import type { RoundTerms } from '../../shared/protocol/terms.ts';
+
+/** Steps for a generator round, from public numbers alone. */
+export type StepSchedule = (round: number) => number;
+
+/**
+ * Writes the plan of one attempt. Pure: the same arguments, the same plan.
+ *
+ * A round that was void is opened again with the same steps, seed and generator, and with the same number of declarers
+ * for every class somebody was asked for before: an update that a site has stored fits every attempt at its round, and
+ * no site ever has a reason to make a second one.
+ */
+export function makePlan(p: {
+  terms: RoundTerms;
+  runId: string;
+  round: number;
+  invited: readonly string[];
+  generatorSha256: string;
+  checkpoint: LogHead;
+  /** The plan of the attempt before, if this round was opened already. */
+  before: RoundPlan | null;
+  schedule?: StepSchedule | undefined;
+}): RoundPlan {
+  const { terms, runId, round, before } = p;
+  const kind = kindOfRound(terms, round);
+  const steps = before?.discriminatorSteps ?? p.schedule?.(round) ?? scheduledSteps(terms, round);
+  const declarers = countDeclarers(terms, p.invited);
+  return {
+    type: 'round.plan',
+    runId,
+    round,
+    attempt: before === null ? 0 : before.attempt + 1,
+    kind,
+    policySha256: terms.policySha256,
+    generatorSha256: kind === 'moments' ? null : p.generatorSha256,
+    discriminatorSteps: kind === 'moments' ? 0 : steps,
+    invited: [...p.invited].sort(),
+    declarers: declarers.map((count, k) => (before !== null && before.declarers[k] > 0 ? before.declarers[k] : count)),
+    publicSeed: publicSeedOf(runId, round, terms.policySha256),
+    scheme: terms.scheme,
+    deadlineMs: terms.deadlineMs,
+    checkpoint: p.checkpoint,
+  };
+}
+
+/** The seed of everything public in a round. Derived, not chosen: no one can try seeds until one suits. */
+export const publicSeedOf = (runId: string, round: number, policySha256: string): string =>
+  hashJson({ purpose: 'veilgan/public-seed/1', runId, round, policySha256 });

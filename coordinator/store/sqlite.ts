@@ -1,0 +1,172 @@
+import { DatabaseSync } from 'node:sqlite';
+import { z } from 'zod';
+import { canonicalJson } from '../../shared/audit/canonical.ts';
+import { LogEntry } from '../../shared/audit/entry.ts';
+import { EMPTY_LOG, appendEntry, headAfter } from '../../shared/audit/log.ts';
+import { FedError } from '../../shared/errors.ts';
+import { AnswerRecord, GeneratorRecord, RoundRecord, RunRecord, SiteRecord } from './store.ts';
+import type { PhaseKey, Store, Tx } from './store.ts';
+import { Serial } from './serial.ts';
+
+const SCHEMA = `
+CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS generators (run TEXT, round INTEGER, record TEXT NOT NULL, PRIMARY KEY (run, round)) STRICT;
+CREATE TABLE IF NOT EXISTS rounds
+  (run TEXT, round INTEGER, attempt INTEGER, record TEXT NOT NULL, PRIMARY KEY (run, round, attempt)) STRICT;
+CREATE TABLE IF NOT EXISTS answers
+  (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, site TEXT, tensor TEXT, record TEXT NOT NULL,
+   PRIMARY KEY (run, round, attempt, phase, site)) STRICT;
+CREATE TABLE IF NOT EXISTS downlinks
+  (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, site TEXT, body TEXT NOT NULL,
+   PRIMARY KEY (run, round, attempt, phase, site)) STRICT;
+CREATE TABLE IF NOT EXISTS sites (run TEXT, site TEXT, record TEXT NOT NULL, PRIMARY KEY (run, site)) STRICT;
+CREATE TABLE IF NOT EXISTS log (run TEXT, idx INTEGER, entry TEXT NOT NULL, PRIMARY KEY (run, idx)) STRICT;
+CREATE TRIGGER IF NOT EXISTS log_is_append_only_update BEFORE UPDATE ON log
+  BEGIN SELECT RAISE(ABORT, 'the round log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS log_is_append_only_delete BEFORE DELETE ON log
+  BEGIN SELECT RAISE(ABORT, 'the round log is append-only'); END;
+`;
+
+type Param = string | number | null;
+type Row = Record<string, unknown>;
+
+function parse<T>(schema: z.ZodType<T>, json: unknown): T {
+  const parsed = schema.safeParse(JSON.parse(String(json)));
+  if (!parsed.success) throw new FedError('STORE_CORRUPT', z.prettifyError(parsed.error));
+  return parsed.data;
+}
+
+/**
+ * The coordinator's store in one SQLite file. `synchronous=FULL`: a transaction that has resolved is on the disk, also
+ * when the power goes.
+ * @param path - a file, made if missing; one process at a time.
+ */
+export class SqliteStore implements Store {
+  readonly #db: DatabaseSync;
+  readonly #tx: SqliteTx;
+  readonly #serial = new Serial();
+
+  constructor(path: string) {
+    this.#db = new DatabaseSync(path);
+    this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000;');
+    this.#db.exec(SCHEMA);
+    this.#tx = new SqliteTx(this.#db);
+  }
+
+  transaction<T>(body: (tx: Tx) => Promise<T>): Promise<T> {
+    return this.#serial.run(async () => {
+      this.#db.exec('BEGIN IMMEDIATE');
+      try {
+        const result = await body(this.#tx);
+        this.#db.exec('COMMIT');
+        return result;
+      } catch (error) {
+        this.#db.exec('ROLLBACK');
+        throw error;
+      }
+    });
+  }
+
+  /** Waits for the transactions that were handed in, then closes the file. */
+  close(): Promise<void> {
+    return this.#serial.run(async () => {
+      if (this.#db.isOpen) this.#db.close();
+    });
+  }
+}
+
+class SqliteTx implements Tx {
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, ReturnType<DatabaseSync['prepare']>>();
+  constructor(db: DatabaseSync) {
+    this.#db = db;
+  }
+
+  #prepare(sql: string) {
+    let statement = this.#statements.get(sql);
+    if (!statement) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+  #write(sql: string, ...params: Param[]): void {
+    this.#prepare(sql).run(...params);
+  }
+  #all(sql: string, ...params: Param[]): Row[] {
+    return this.#prepare(sql).all(...params) as Row[];
+  }
+  #one<T>(schema: z.ZodType<T>, sql: string, ...params: Param[]): T | null {
+    const row = this.#prepare(sql).get(...params) as Row | undefined;
+    return row === undefined ? null : parse(schema, row['record']);
+  }
+
+  async run(runId: string) {
+    return this.#one(RunRecord, 'SELECT record FROM runs WHERE run = ?', runId);
+  }
+  async putRun(run: RunRecord) {
+    this.#write('INSERT OR REPLACE INTO runs VALUES (?, ?)', run.runId, canonicalJson(run));
+  }
+  async generator(runId: string, round: number) {
+    return this.#one(GeneratorRecord, 'SELECT record FROM generators WHERE run = ? AND round = ?', runId, round);
+  }
+  async putGenerator(runId: string, generator: GeneratorRecord) {
+    const sql = 'INSERT OR REPLACE INTO generators VALUES (?, ?, ?)';
+    this.#write(sql, runId, generator.round, canonicalJson(generator));
+  }
+  async latestRound(runId: string) {
+    const sql = 'SELECT record FROM rounds WHERE run = ? ORDER BY round DESC, attempt DESC LIMIT 1';
+    return this.#one(RoundRecord, sql, runId);
+  }
+  async round(runId: string, round: number, attempt: number) {
+    const sql = 'SELECT record FROM rounds WHERE run = ? AND round = ? AND attempt = ?';
+    return this.#one(RoundRecord, sql, runId, round, attempt);
+  }
+  async putRound(record: RoundRecord) {
+    const { runId, round, attempt } = record.plan;
+    this.#write('INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?)', runId, round, attempt, canonicalJson(record));
+  }
+  async addAnswer(key: PhaseKey, answer: AnswerRecord) {
+    const at: Param[] = [key.runId, key.round, key.attempt, key.phase, answer.siteId];
+    const sql = 'INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)';
+    const { changes } = this.#prepare(sql).run(...at, answer.tensor?.sha256 ?? null, canonicalJson(answer));
+    if (Number(changes) !== 1) throw new FedError('STORE_CORRUPT', `second answer at ${at.join(' ')}`);
+  }
+  async answers(key: PhaseKey) {
+    const sql = 'SELECT record FROM answers WHERE run = ? AND round = ? AND attempt = ? AND phase = ? ORDER BY site';
+    const rows = this.#all(sql, key.runId, key.round, key.attempt, key.phase);
+    return rows.map((row) => parse(AnswerRecord, row['record']));
+  }
+  async uploadsOf(runId: string, round: number) {
+    const sql =
+      'SELECT DISTINCT site, tensor FROM answers WHERE run = ? AND round = ? AND tensor IS NOT NULL ORDER BY site, tensor';
+    return this.#all(sql, runId, round).map((row) => ({ siteId: String(row['site']), sha256: String(row['tensor']) }));
+  }
+  async putDownlinks(key: PhaseKey, downlinks: ReadonlyMap<string, unknown>) {
+    const sql = 'INSERT OR REPLACE INTO downlinks VALUES (?, ?, ?, ?, ?, ?)';
+    for (const [siteId, body] of downlinks)
+      this.#write(sql, key.runId, key.round, key.attempt, key.phase, siteId, canonicalJson(body));
+  }
+  async downlink(key: PhaseKey, siteId: string) {
+    const sql = 'SELECT body FROM downlinks WHERE run = ? AND round = ? AND attempt = ? AND phase = ? AND site = ?';
+    const [row] = this.#all(sql, key.runId, key.round, key.attempt, key.phase, siteId);
+    return row === undefined ? null : { body: JSON.parse(String(row['body'])) as unknown };
+  }
+  async sites(runId: string) {
+    const rows = this.#all('SELECT record FROM sites WHERE run = ? ORDER BY site', runId);
+    return rows.map((row) => parse(SiteRecord, row['record']));
+  }
+  async putSite(runId: string, site: SiteRecord) {
+    this.#write('INSERT OR REPLACE INTO sites VALUES (?, ?, ?)', runId, site.siteId, canonicalJson(site));
+  }
+  async logHead(runId: string) {
+    const [row] = this.#all('SELECT entry FROM log WHERE run = ? ORDER BY idx DESC LIMIT 1', runId);
+    return row === undefined ? EMPTY_LOG : headAfter(parse(LogEntry, row['entry']));
+  }
+  async appendLog(...[runId, draft, timeMs]: Parameters<Tx['appendLog']>) {
+    const entry = appendEntry(await this.logHead(runId), draft, timeMs);
+    this.#write('INSERT INTO log VALUES (?, ?, ?)', runId, entry.index, canonicalJson(entry));
+    return entry;
+  }
+  async log(runId: string, from: number, limit: number) {
+    const sql = 'SELECT entry FROM log WHERE run = ? AND idx >= ? ORDER BY idx LIMIT ?';
+    return this.#all(sql, runId, from, limit).map((row) => parse(LogEntry, row['entry']));
+  }
+}

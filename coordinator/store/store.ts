@@ -1,0 +1,121 @@
+import { z } from 'zod';
+import type { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
+import type { LogHead } from '../../shared/audit/log.ts';
+import { RoundPlan, Sha256Hex, SiteId } from '../../shared/protocol/plan.ts';
+
+/** A blob by its content: the bytes lie in the blob store. */
+export const BlobRef = z.strictObject({ sha256: Sha256Hex, bytes: z.int().min(0) });
+export type BlobRef = z.infer<typeof BlobRef>;
+
+/** One training of one generator. */
+export const RunRecord = z.strictObject({
+  runId: z.uuid(),
+  policySha256: Sha256Hex,
+  status: z.enum(['running', 'finished']),
+  outcome: z.enum(['completed', 'stopped']).nullable(),
+  /** The next round to open, or the one that is open; equals the number of rounds applied. */
+  round: z.int().min(0),
+});
+export type RunRecord = z.infer<typeof RunRecord>;
+
+/** The generator after `round` rounds: 0 is the beginning. */
+export const GeneratorRecord = z.strictObject({ round: z.int().min(0), state: BlobRef, weights: BlobRef });
+export type GeneratorRecord = z.infer<typeof GeneratorRecord>;
+
+/**
+ * One attempt at one round. `collecting`: a phase waits for answers. `sealed`: who counts in this phase is decided.
+ * `void` and `closed` are final.
+ */
+export const RoundRecord = z.strictObject({
+  plan: RoundPlan,
+  /** The plan as it was signed: the bytes every site is shown, also after a restart. */
+  planJws: z.string(),
+  phase: z.int().min(0),
+  status: z.enum(['collecting', 'sealed', 'void', 'closed']),
+  /** Who was given a downlink in this phase. */
+  participants: z.array(SiteId),
+  /** Whom the phase waits for before its deadline; the others count when they are in by then. */
+  awaited: z.array(SiteId),
+  /** Site to the hash of its answer in this phase. */
+  answers: z.record(SiteId, Sha256Hex),
+  /** Site to the code with which it declined, or with which its update was refused, in this attempt. */
+  out: z.record(SiteId, z.string()),
+  /** What was refused and logged already, as `site code`: one line each, however often it is tried. */
+  refused: z.array(z.string()),
+});
+export type RoundRecord = z.infer<typeof RoundRecord>;
+
+/** One site's answer in one phase, as it was signed. */
+export const AnswerRecord = z.strictObject({
+  siteId: SiteId,
+  answerSha256: Sha256Hex,
+  body: z.json(),
+  /** The upload, if the phase has one: it lies in the tensor receiver's store. */
+  tensor: BlobRef.nullable(),
+  signature: z.string(),
+});
+export type AnswerRecord = z.infer<typeof AnswerRecord>;
+
+/** How a site has kept its deadlines; `core/standing.ts` gives the words their meaning. */
+export const SiteRecord = z.strictObject({
+  siteId: SiteId,
+  standing: z.enum(['good', 'missed', 'declined']),
+  /** The code of the last decline, kept for the operator. */
+  declined: z.string().nullable(),
+  /** What the site last stated of its own ledger, with its signature. */
+  epsilon: z.strictObject({ epsilon: z.number().nullable(), delta: z.number(), statement: z.string() }).nullable(),
+});
+export type SiteRecord = z.infer<typeof SiteRecord>;
+
+/** Names one phase of one attempt. */
+export interface PhaseKey {
+  readonly runId: string;
+  readonly round: number;
+  readonly attempt: number;
+  readonly phase: number;
+}
+
+/** One site's upload. */
+export interface UploadRef {
+  readonly siteId: string;
+  readonly sha256: string;
+}
+
+/** What can be read and written inside a transaction. */
+export interface Tx {
+  run(runId: string): Promise<RunRecord | null>;
+  putRun(run: RunRecord): Promise<void>;
+  generator(runId: string, round: number): Promise<GeneratorRecord | null>;
+  putGenerator(runId: string, generator: GeneratorRecord): Promise<void>;
+  /** The latest attempt at the highest round, or null before the first. */
+  latestRound(runId: string): Promise<RoundRecord | null>;
+  round(runId: string, round: number, attempt: number): Promise<RoundRecord | null>;
+  putRound(round: RoundRecord): Promise<void>;
+  /** @throws {FedError} STORE_CORRUPT when this phase has an answer of this site already: answers never change. */
+  addAnswer(key: PhaseKey, answer: AnswerRecord): Promise<void>;
+  /** All answers of a phase, by ascending site id. */
+  answers(key: PhaseKey): Promise<AnswerRecord[]>;
+  /** The uploads that answers of any attempt at this round refer to. */
+  uploadsOf(runId: string, round: number): Promise<UploadRef[]>;
+  putDownlinks(key: PhaseKey, downlinks: ReadonlyMap<string, unknown>): Promise<void>;
+  downlink(key: PhaseKey, siteId: string): Promise<{ readonly body: unknown } | null>;
+  sites(runId: string): Promise<SiteRecord[]>;
+  putSite(runId: string, site: SiteRecord): Promise<void>;
+  logHead(runId: string): Promise<LogHead>;
+  /** Appends behind the head. Commits with everything else in the transaction, or not at all. */
+  appendLog(runId: string, draft: LogDraft, timeMs: number): Promise<LogEntry>;
+  /** Entries `from` (inclusive) onward, at most `limit`. */
+  log(runId: string, from: number, limit: number): Promise<LogEntry[]>;
+}
+
+/**
+ * Where the coordinator keeps everything that must outlive it, except large bytes.
+ *
+ * Guarantee: transactions run one after the other; one that throws leaves nothing; one that has resolved survives
+ * SIGKILL at any later instruction (the memory store excepted, which forgets with its process).
+ */
+export interface Store {
+  /** Do not wait for anything but `tx` inside `body`: every other transaction waits for it. Never nest. */
+  transaction<T>(body: (tx: Tx) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
