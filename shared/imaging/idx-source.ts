@@ -45,8 +45,8 @@ export function parseIdx(bytes: Uint8Array, file: string, maxBytes = DEFAULT_MAX
     : bytes;
   if (head.length < 4 || head[0] !== 0 || head[1] !== 0)
     refuse('not an idx file (it does not begin with two zero bytes)');
-  if (head[2] !== 8) refuse(`idx type 0x${head[2]!.toString(16)} is not read here, only unsigned bytes`);
-  const dims = head[3]!;
+  if (head[2] !== 8) refuse(`idx type 0x${head[2].toString(16)} is not read here, only unsigned bytes`);
+  const dims = head[3];
   const start = 4 + 4 * dims;
   if (dims < 1 || dims > 4 || head.length < start) refuse('the idx header is cut off');
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
@@ -70,7 +70,7 @@ async function imagesFile(target: string, split: ReadOptions['split']): Promise<
     found.length > 1 || split ? found.filter((name) => part !== undefined && name.startsWith(part)) : found;
   if (wanted.length === 0)
     throw new FedError('DATASET_INVALID', `${target}: no idx images for the part "${split ?? 'train'}"`);
-  return path.join(folder, wanted[0]!);
+  return path.join(folder, wanted[0]);
 }
 
 /**
@@ -105,7 +105,7 @@ export async function idxSource(target: string, options: ReadOptions): Promise<I
   return {
     count,
     name: (i) => `${file}#${i}`,
-    label: (i) => labels.data[i]!,
+    label: (i) => labels.data[i],
     patient: () => undefined,
     decode: (i) => [
       {

@@ -70,8 +70,8 @@ export function selectImages(images: LabelledImages, indices: readonly number[])
     ...images,
     n: indices.length,
     pixels,
-    labels: Int32Array.from(indices, (i) => images.labels[i]!),
-    patients: indices.map((i) => images.patients[i]!),
+    labels: Int32Array.from(indices, (i) => images.labels[i]),
+    patients: indices.map((i) => images.patients[i]),
   };
 }
 
@@ -102,7 +102,7 @@ export function concatImages(sets: readonly LabelledImages[]): LabelledImages {
 /** [classNames.length] images of each class. A true count: private when the images are. */
 export function countByClass(images: LabelledImages): Int32Array {
   const counts = new Int32Array(images.classNames.length);
-  for (const c of images.labels) counts[c]!++;
+  for (const c of images.labels) counts[c]++;
   return counts;
 }
 
@@ -121,7 +121,7 @@ export function groupByPatient(images: Pick<LabelledImages, 'patients'>): Patien
 export function toBytes(values: Float32Array): Uint8Array {
   const bytes = new Uint8Array(values.length);
   for (let i = 0; i < values.length; i++) {
-    const x = Math.round((values[i]! + 1) * 127.5);
+    const x = Math.round((values[i] + 1) * 127.5);
     bytes[i] = x >= 255 ? 255 : x > 0 ? x : 0;
   }
   return bytes;

@@ -66,7 +66,7 @@ const refuse = (why: string): never => {
 export function parseNpyHeader(bytes: Uint8Array): NpyHeader {
   if (bytes.length < 10 || String.fromCharCode(...bytes.subarray(1, 6)) !== 'NUMPY' || bytes[0] !== 0x93)
     refuse('not an npy array (its magic bytes are missing)');
-  const major = bytes[6]!;
+  const major = bytes[6];
   if (major < 1 || major > 3) refuse(`npy version ${major}.${bytes[7]} is not known`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const start = major === 1 ? 10 : 12;
@@ -82,7 +82,7 @@ export function parseNpyHeader(bytes: Uint8Array): NpyHeader {
   const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(text);
   const shapeText = /'shape'\s*:\s*\(([\d,\sL]*)\)/.exec(text);
   if (!fortran || !shapeText) refuse('the npy header lacks fortran_order or shape');
-  const shape = shapeText![1]!.split(',').flatMap((s) => (s.trim() === '' ? [] : [Number.parseInt(s, 10)]));
+  const shape = shapeText![1].split(',').flatMap((s) => (s.trim() === '' ? [] : [Number.parseInt(s, 10)]));
   if (shape.length > 8) refuse(`${shape.length} dimensions`);
 
   const [, order, kind, digits] = descr!;
@@ -163,9 +163,9 @@ function fromFortranOrder<T extends NumberArray | string[]>(data: T, shape: read
   for (let to = 0; to < out.length; to++) {
     out[to] = data[from]!;
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += strides[axis]!;
-      if (++index[axis]! < shape[axis]!) break;
-      from -= strides[axis]! * shape[axis]!;
+      from += strides[axis];
+      if (++index[axis] < shape[axis]) break;
+      from -= strides[axis] * shape[axis];
       index[axis] = 0;
     }
   }

@@ -6,7 +6,6 @@
  */
 import { FedError } from '../errors.ts';
 import { type NpyArray, parseNpy } from './npy.ts';
-import type { PixelArray } from './picture.ts';
 import { DEFAULT_MAX_BYTES, type ImageSource, type ReadOptions } from './source.ts';
 import { type ByteSource, listZip, readMember } from './zip-read.ts';
 
@@ -82,12 +81,12 @@ async function open(bytes: ByteSource, file: string, options: ReadOptions): Prom
 
 function imageShape({ shape, dtype, data }: NpyArray) {
   const [count, height, width, last] = shape;
-  const channels = shape.length === 3 || last === 1 ? 1 : last === 3 ? 3 : undefined;
+  const channels: 1 | 3 | undefined = shape.length === 3 || last === 1 ? 1 : last === 3 ? 3 : undefined;
   if ((shape.length !== 3 && shape.length !== 4) || !channels || !count || !height || !width)
     return refuse(`images have shape (${shape.join(', ')}), not (n, h, w) or (n, h, w, 3)`);
   if (Array.isArray(data) || data instanceof BigInt64Array || data instanceof BigUint64Array)
     return refuse(`images have type ${dtype}; 8, 16 and 32-bit integers and floats are read`);
-  return { count, height, width, channels: channels as 1 | 3, data: data as PixelArray };
+  return { count, height, width, channels: channels, data: data };
 }
 
 function defaultRange(dtype: string): readonly [number, number] {
@@ -107,7 +106,7 @@ function vector({ shape, data }: NpyArray, count: number, key: string): ArrayLik
 function labelReader(labels: NpyArray, count: number, key: string): (i: number) => string | number {
   const values = vector(labels, count, key);
   return (i) => {
-    const v = values[i]!;
+    const v = values[i];
     return typeof v === 'bigint' ? Number(v) : v;
   };
 }

@@ -36,15 +36,15 @@ function planes(p: Picture, channels: 1 | 3): Float64Array[] {
   const area = p.width * p.height;
   const split = Array.from({ length: p.channels }, (_, c) => {
     const plane = new Float64Array(area);
-    for (let i = 0; i < area; i++) plane[i] = unit(p.data[i * p.channels + c]!);
+    for (let i = 0; i < area; i++) plane[i] = unit(p.data[i * p.channels + c]);
     return plane;
   });
   if (channels === p.channels) return split;
-  if (channels === 3) return [split[0]!, split[0]!, split[0]!];
+  if (channels === 3) return [split[0], split[0], split[0]];
   const [r, g, b] = split as [Float64Array, Float64Array, Float64Array];
   // Equal channels are returned as they are, so that a grey picture stored as RGB loses no bit.
   const luma = (i: number) =>
-    r[i] === g[i] && g[i] === b[i] ? r[i]! : LUMA[0] * r[i]! + LUMA[1] * g[i]! + LUMA[2] * b[i]!;
+    r[i] === g[i] && g[i] === b[i] ? r[i] : LUMA[0] * r[i] + LUMA[1] * g[i] + LUMA[2] * b[i];
   return [Float64Array.from(r, (_, i) => luma(i))];
 }
 

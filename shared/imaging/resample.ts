@@ -65,21 +65,21 @@ export function resamplePlane(plane: Float64Array, width: number, height: number
   const narrow = new Float64Array(height * size);
   for (let y = 0; y < height; y++) {
     for (let i = 0; i < size; i++) {
-      const w = across.weights[i]!;
-      const at = y * width + across.first[i]!;
+      const w = across.weights[i];
+      const at = y * width + across.first[i];
       let sum = 0;
-      for (let k = 0; k < w.length; k++) sum += w[k]! * plane[at + k]!;
+      for (let k = 0; k < w.length; k++) sum += w[k] * plane[at + k];
       narrow[y * size + i] = sum;
     }
   }
   const down = cachedTaps(height, size);
   const out = new Float64Array(size * size);
   for (let i = 0; i < size; i++) {
-    const w = down.weights[i]!;
-    const at = down.first[i]! * size;
+    const w = down.weights[i];
+    const at = down.first[i] * size;
     for (let x = 0; x < size; x++) {
       let sum = 0;
-      for (let k = 0; k < w.length; k++) sum += w[k]! * narrow[at + k * size + x]!;
+      for (let k = 0; k < w.length; k++) sum += w[k] * narrow[at + k * size + x];
       out[i * size + x] = sum < min ? min : sum > max ? max : sum;
     }
   }

@@ -91,7 +91,7 @@ export async function loadSource(source: ImageSource, options: ReadOptions): Pro
     const batch = picked.slice(start, start + DECODED_AT_ONCE);
     const results = await Promise.all(batch.map(decode));
     results.forEach((result, k) => {
-      const i = batch[k]!;
+      const i = batch[k];
       if (!Array.isArray(result)) {
         bad.push(result);
         options.report?.(result);

@@ -51,10 +51,10 @@ export async function folderSource(
     );
   return {
     count: entries.length,
-    name: (i) => entries[i]!.file,
-    label: (i) => entries[i]!.label,
-    patient: (i) => entries[i]!.patient,
-    decode: (i) => decodeFile(folder, entries[i]!.file, options),
+    name: (i) => entries[i].file,
+    label: (i) => entries[i].label,
+    patient: (i) => entries[i].patient,
+    decode: (i) => decodeFile(folder, entries[i].file, options),
   };
 }
 
@@ -85,7 +85,7 @@ async function csvEntries(table: string, split: ReadOptions['split']): Promise<E
   } catch (error) {
     return refuse((error as Error).message);
   }
-  const columns = Object.keys((rows[0] ?? {}) as object);
+  const columns = Object.keys(rows[0] ?? {});
   const missing = ['file', 'label'].filter((name) => !columns.includes(name));
   if (missing.length > 0) refuse(`no column ${missing.join(' and ')}; its header is ${columns.join(', ') || 'empty'}`);
   const all = rows.map((row, i) => {
