@@ -82,7 +82,8 @@ export function clippedSum(
       const logits = gan.architecture.discriminator(net, pixels, oneHot, gan.config);
       const losses = discriminatorLosses(gan.config.loss, logits, sign);
       kept.push(...net.inputs);
-      for (const [name, x] of Object.entries(fakeStatistics(losses, logits, fakes))) shown[name] = tf.keep(x);
+      for (const [name, x] of Object.entries(fakeStatistics(losses, logits, inputs['fakeWeights'])))
+        shown[name] = tf.keep(x);
       return tf.sum(tf.mul(losses, weights));
     })(layers.map(({ outputShape }) => tf.zeros([images, ...outputShape])));
 

@@ -3,14 +3,12 @@
  * (`none-insecure`), and the yardstick of `bench/dp.ts`. The same inputs and outputs as the private one.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor } from '@tensorflow/tfjs';
-import type { Specs, TensorFunction } from '../engine/program.ts';
-import { float32 } from '../engine/program.ts';
+import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import { float32, type Specs, type TensorFunction } from '../engine/program.ts';
 import { parameterInputs } from './layout.ts';
-import { countCalledFake, discriminatorLosses } from './losses.ts';
+import { calledFake, discriminatorLosses } from './losses.ts';
 import { PlainNet } from './plain-net.ts';
 import type { Gan } from './registry.ts';
-import type { Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 
 /** The static shape of one micro-batch. A patient is never split over two. */
 export interface MicroBatch {
@@ -36,6 +34,8 @@ export function discriminatorInputs(gan: Gan, { patients, imagesPerPatient: m, f
     imageWeights: float32(patients * m),
     fakes: float32(fakes, channels, size, size),
     fakeLabels: float32(fakes, classes),
+    /** 1, or 0 where a micro-batch has more places than fakes are left. */
+    fakeWeights: float32(fakes),
   };
 }
 
@@ -47,20 +47,23 @@ export const withoutPrefix = (inputs: Record<string, Tensor>, prefix: string): R
 
 /** Real images first, then fakes, as the network wants them: pixels, labels, sign and weight of each. */
 export function joinBatch(inputs: Record<string, Tensor>) {
-  const real = inputs['imageWeights'] as Tensor1D;
-  const fakes = inputs['fakes'].shape[0];
+  const [real, fakes] = [inputs['imageWeights'] as Tensor1D, inputs['fakeWeights'] as Tensor1D];
   return {
     pixels: tf.transpose(tf.concat([inputs['images'], inputs['fakes']], 0), [0, 2, 3, 1]) as Tensor4D,
     oneHot: tf.concat([inputs['labels'], inputs['fakeLabels']], 0) as Tensor2D,
-    sign: tf.concat([tf.ones([real.shape[0]]), tf.fill([fakes], -1)], 0) as Tensor1D,
-    weights: tf.concat([real, tf.ones([fakes])], 0) as Tensor1D,
+    sign: tf.concat([tf.ones(real.shape), tf.fill(fakes.shape, -1)], 0) as Tensor1D,
+    weights: tf.concat([real, fakes], 0) as Tensor1D,
   };
 }
 
 /** What may be shown of a step: sums over fakes alone. */
-export function fakeStatistics(losses: Tensor1D, logits: Tensor1D, fakes: number) {
-  const last = (x: Tensor1D) => tf.slice(x, x.shape[0] - fakes, fakes);
-  return { fakeLoss: tf.sum(last(losses)), calledFake: countCalledFake(last(logits)) };
+export function fakeStatistics(losses: Tensor1D, logits: Tensor1D, fakeWeights: Tensor) {
+  const fakes = fakeWeights.shape[0] ?? 0;
+  const last = (x: Tensor1D): Tensor1D => tf.slice(x, x.shape[0] - fakes, fakes);
+  return {
+    fakeLoss: tf.sum(tf.mul(last(losses), fakeWeights)),
+    calledFake: tf.sum(tf.mul(calledFake(last(logits)), fakeWeights)),
+  };
 }
 
 /**
@@ -79,7 +82,8 @@ export function insecureGradientSum(gan: Gan, batch: MicroBatch): TensorProgram 
       const net = new PlainNet(Object.fromEntries(entries.map(({ name }, i) => [name, values[i]])));
       const logits = gan.architecture.discriminator(net, pixels, oneHot, gan.config);
       const losses = discriminatorLosses(gan.config.loss, logits, sign);
-      for (const [name, x] of Object.entries(fakeStatistics(losses, logits, batch.fakes))) shown[name] = tf.keep(x);
+      for (const [name, x] of Object.entries(fakeStatistics(losses, logits, inputs['fakeWeights'])))
+        shown[name] = tf.keep(x);
       return tf.sum(tf.mul(losses, weights));
     })(entries.map(({ name }) => parameters[name]));
     entries.forEach(({ name }, i) => (outputs[`g.${name}`] = gradients[i]));

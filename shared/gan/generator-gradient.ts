@@ -12,7 +12,7 @@ import { FedError } from '../errors.ts';
 import { drawFakeInputs, oneHot, type ClassWeights } from './batch.ts';
 import { releaseKept, type TensorProgram, withoutPrefix } from './discriminator-gradient.ts';
 import { addToFlat, parameterFeeds, parameterInputs } from './layout.ts';
-import { countCalledFake, discriminatorLosses, generatorLosses } from './losses.ts';
+import { calledFake, discriminatorLosses, generatorLosses } from './losses.ts';
 import type { NoisedDiscriminator } from './noised-discriminator.ts';
 import { PlainNet } from './plain-net.ts';
 import type { Gan } from './registry.ts';
@@ -36,7 +36,7 @@ export function generatorGradientSum(gan: Gan, n: number): TensorProgram {
       const logits = gan.architecture.discriminator(discriminator, images, labels, gan.config);
       const fake = tf.fill([n], -1) as Tensor1D;
       shown['fakeLoss'] = tf.keep(tf.sum(discriminatorLosses(gan.config.loss, logits, fake)));
-      shown['calledFake'] = tf.keep(countCalledFake(logits));
+      shown['calledFake'] = tf.keep(tf.sum(calledFake(logits)));
       return tf.sum(tf.mul(generatorLosses(gan.config.loss, logits), inputs['weights']));
     })(entries.map(({ name }) => parameters[name]));
     const outputs: Record<string, Tensor> = {};

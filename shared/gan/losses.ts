@@ -24,5 +24,5 @@ export function generatorLosses(loss: LossName, logits: Tensor1D): Tensor1D {
   return loss === 'bce' ? tf.softplus(tf.neg(logits)) : tf.neg(logits);
 }
 
-/** How many of these fakes the discriminator calls fake. A scalar. */
-export const countCalledFake = (logits: Tensor1D): tf.Scalar => tf.sum(tf.cast(tf.less(logits, 0), 'float32'));
+/** [n]: 1 where the discriminator calls an example fake, 0 where it does not. */
+export const calledFake = (logits: Tensor1D): Tensor1D => tf.cast(tf.less(logits, 0), 'float32');

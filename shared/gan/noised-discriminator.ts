@@ -1,9 +1,10 @@
 /**
  * A discriminator as the rest of the system may have it: built from public first values and noised gradients alone.
  */
+import { adam } from '../engine/optimizers.ts';
 import { FedError } from '../errors.ts';
 import type { NoisedGradient } from '../dp/noised.ts';
-import { type AdamConfig, type AdamState, adamStart, adamStep, movingAverage } from './adam.ts';
+import { movingAverage } from './average.ts';
 import { decodeState, encodeState } from './state-bytes.ts';
 
 declare const noised: unique symbol;
@@ -17,48 +18,69 @@ export interface NoisedDiscriminator {
 /** Everything a discriminator's next step needs; a value, and as safe to show as `NoisedDiscriminator`. */
 export interface DiscriminatorState {
   readonly [noised]: true;
-  readonly adam: AdamState;
-  /** Exponential average of the parameters; equal to them where no average is kept. [d] */
+  /** [d] */
+  readonly parameters: Float32Array;
+  /** What Adam remembers: mean and mean square of the gradients. [d] each */
+  readonly slots: readonly Float32Array[];
+  /** Steps taken. */
+  readonly step: number;
+  /** Exponential average of the parameters; equal to them where none is kept. [d] */
   readonly average: Float32Array;
 }
 
-export interface DiscriminatorOptimiser extends AdamConfig {
-  /** Share of the old average at each step; 0 keeps none. */
+export interface DiscriminatorOptimiser {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  /** Share of every parameter that goes at each step, apart from the gradient. In [0, 1). */
+  readonly weightDecay: number;
+  /** Share of the old average that stays at each step; 0 keeps none. */
   readonly averageDecay: number;
 }
 
+/** Further than this from zero no parameter goes: see `MAX_PARAMETER` in `shared/dp/clipped-gradient.ts`. */
+export const MAX_PARAMETER = 100;
+
 /** @param initial - public first values: `initialise(layout, seed)`. */
 export const startDiscriminator = (initial: Float32Array): DiscriminatorState =>
-  ({ adam: adamStart(initial), average: initial }) as DiscriminatorState;
+  ({
+    parameters: initial,
+    slots: adam({ learningRate: 0 }).init(initial.length).slots,
+    step: 0,
+    average: initial,
+  }) as DiscriminatorState;
 
 /**
- * One step along a noised gradient.
+ * One step of Adam along a noised gradient.
  * @throws {FedError} PARAMETER_INVALID when the gradient is not [d].
  */
 export function stepDiscriminator(
   state: DiscriminatorState,
   gradient: NoisedGradient,
-  optimiser: DiscriminatorOptimiser,
+  { learningRate, beta1, beta2, weightDecay, averageDecay }: DiscriminatorOptimiser,
 ): DiscriminatorState {
-  const adam = adamStep(state.adam, gradient.values, optimiser);
-  return { adam, average: movingAverage(state.average, adam.parameters, optimiser.averageDecay) } as DiscriminatorState;
+  const before = weightDecay === 0 ? state.parameters : state.parameters.map((w) => (1 - weightDecay) * w);
+  const { weights, state: next } = adam({ learningRate, beta1, beta2 }).update(before, gradient.values, state);
+  const parameters = weights.map((w) => Math.max(-MAX_PARAMETER, Math.min(MAX_PARAMETER, w)));
+  const average = averageDecay === 0 ? parameters : movingAverage(state.average, parameters, averageDecay);
+  return { ...next, parameters, average } as DiscriminatorState;
 }
 
 /** What fakes are judged by: the average where one is kept. */
 export const judgeOf = (state: DiscriminatorState): NoisedDiscriminator =>
   ({ values: state.average }) as NoisedDiscriminator;
 
-export const discriminatorToBytes = ({ adam, average }: DiscriminatorState): Uint8Array =>
-  encodeState(adam.steps, [adam.parameters, adam.first, adam.second, average]);
+export const discriminatorToBytes = ({ step, parameters, slots, average }: DiscriminatorState): Uint8Array =>
+  encodeState(step, [parameters, ...slots, average]);
 
 /**
  * @param d - parameters of the architecture.
  * @throws {FedError} STORE_CORRUPT
  */
 export function discriminatorFromBytes(bytes: Uint8Array, d: number): DiscriminatorState {
-  const { steps, vectors } = decodeState(bytes, 4, d);
-  const [parameters, first, second, average] = vectors;
+  const { steps: step, vectors } = decodeState(bytes, 4, d);
   if (!vectors.every((v) => v.every((x) => Number.isFinite(x))))
     throw new FedError('STORE_CORRUPT', 'a discriminator holds a value that is not finite');
-  return { adam: { parameters, first, second, steps }, average } as DiscriminatorState;
+  const [parameters, mean, square, average] = vectors;
+  return { parameters, slots: [mean, square], step, average } as unknown as DiscriminatorState;
 }
