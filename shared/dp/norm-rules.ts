@@ -100,7 +100,8 @@ export function cheaper({ t, inputs, outputs, gramT, gramInputs }: Cost): 'produ
   return product <= gramT * gramT * (gramInputs + outputs) ? 'product' : 'gram';
 }
 
-const conv2d: NormRule<'conv2d'> = {
+/** @param choose - which form to take; `cheaper` but in tests of both. */
+export const convolutionRule = (choose = cheaper): NormRule<'conv2d'> => ({
   measure(layer, input, tap, groups) {
     const x = input as Tensor4D;
     const { filters, bias } = layer;
@@ -109,7 +110,7 @@ const conv2d: NormRule<'conv2d'> = {
     const count = positions(layer);
     const size = patchSize(layer);
     const grid = hasBlocks(layer) ? blockGrid(layer) : undefined;
-    const way = cheaper({
+    const way = choose({
       t: images * count,
       inputs: size,
       outputs: filters,
@@ -139,7 +140,7 @@ const conv2d: NormRule<'conv2d'> = {
       },
     };
   },
-};
+});
 
 interface Grams {
   readonly inner: Tensor3D[];
@@ -241,7 +242,7 @@ const groupNorm: NormRule<'groupNorm'> = {
 };
 
 /** Every layer kind that a private discriminator may have. */
-export const NORM_RULES: NormRules = { conv2d, dense, embedding, groupNorm, labelPlanes };
+export const NORM_RULES: NormRules = { conv2d: convolutionRule(), dense, embedding, groupNorm, labelPlanes };
 
 /** Typed look-up: the rule of a layer's own kind. */
 export const ruleOf = (rules: NormRules, layer: Layer): NormRule | undefined =>
