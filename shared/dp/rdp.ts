@@ -16,6 +16,8 @@ export const RDP_ORDERS: readonly number[] = Object.freeze([...tenths, ...whole,
 
 /** Terms after which the fractional series gives up and answers infinity. */
 const MAX_TERMS = 200_000;
+/** Orders above it are not summed but cost infinity: nothing is gained there. */
+const MAX_ORDER = 65_536;
 
 /** ln(1 + e^x) without overflow. */
 const softplus = (x: number): number => (x > 0 ? x + Math.log1p(Math.exp(-x)) : Math.log1p(Math.exp(x)));
@@ -82,10 +84,10 @@ function logMomentFractional(q: number, sigma: number, alpha: number): number {
  * Guarantee: never below zero, never NaN. A parameter outside its range costs infinity.
  * @param sampleRate - q in [0, 1]; 1 is the plain Gaussian, 0 touches no data.
  * @param noiseMultiplier - σ > 0, in units of the sensitivity.
- * @param alpha - order, > 1.
+ * @param alpha - order, in (1, 65,536].
  */
 export function rdpSampledGaussian(sampleRate: number, noiseMultiplier: number, alpha: number): number {
-  if (!(sampleRate >= 0 && sampleRate <= 1) || !(alpha > 1 && alpha < Infinity)) return Infinity;
+  if (!(sampleRate >= 0 && sampleRate <= 1) || !(alpha > 1 && alpha <= MAX_ORDER)) return Infinity;
   if (!(noiseMultiplier > 0 && noiseMultiplier < Infinity)) return Infinity;
   if (sampleRate === 0) return 0;
   if (sampleRate === 1) return alpha / (2 * noiseMultiplier * noiseMultiplier);
