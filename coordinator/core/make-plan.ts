@@ -1,7 +1,6 @@
-import { hashJson } from '../../shared/audit/canonical.ts';
 import type { LogHead } from '../../shared/audit/log.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
-import { countDeclarers, kindOfRound, scheduledSteps } from '../../shared/protocol/terms.ts';
+import { countDeclarers, kindOfRound, publicSeedOf, scheduledSteps } from '../../shared/protocol/terms.ts';
 import type { RoundTerms } from '../../shared/protocol/terms.ts';
 
 /** Steps for a generator round, from public numbers alone. */
@@ -46,7 +45,3 @@ export function makePlan(p: {
     checkpoint: p.checkpoint,
   };
 }
-
-/** The seed of everything public in a round. Derived, not chosen: no one can try seeds until one suits. */
-export const publicSeedOf = (runId: string, round: number, policySha256: string): string =>
-  hashJson({ purpose: 'veilgan/public-seed/1', runId, round, policySha256 });

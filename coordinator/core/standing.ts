@@ -49,8 +49,7 @@ export function decideOpening(p: {
 export function standingAfter(site: SiteRecord, round: RoundRecord): SiteRecord {
   const { siteId } = site;
   const code = round.out[siteId];
-  if (code !== undefined)
-    return { ...site, standing: isForGood(code) ? 'declined' : site.standing, declined: code };
+  if (code !== undefined) return { ...site, standing: isForGood(code) ? 'declined' : site.standing, declined: code };
   if (!round.participants.includes(siteId)) return site;
   if (round.answers[siteId] !== undefined) return { ...site, standing: 'good', declined: null };
   return round.awaited.includes(siteId) ? { ...site, standing: 'missed' } : site;

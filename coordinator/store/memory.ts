@@ -108,7 +108,9 @@ class MemoryTx implements Tx {
   }
   async uploadsOf(runId: string, round: number) {
     const records = startingWith(this.#t.answers, `${runId} ${pad(round)} `) as AnswerRecord[];
-    return distinctUploads(records.flatMap(({ siteId, tensor }) => (tensor ? [{ siteId, sha256: tensor.sha256 }] : [])));
+    return distinctUploads(
+      records.flatMap(({ siteId, tensor }) => (tensor ? [{ siteId, sha256: tensor.sha256 }] : [])),
+    );
   }
   async putDownlinks(key: PhaseKey, downlinks: ReadonlyMap<string, unknown>) {
     for (const [siteId, body] of downlinks) this.#t.downlinks.set(phaseKey(key) + siteId, canonicalJson(body));

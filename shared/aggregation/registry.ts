@@ -16,7 +16,6 @@ export const coordinatorScheme = (name: string): CoordinatorScheme => find(COORD
 
 function find<T extends { readonly scheme: string }>(schemes: readonly T[], name: string): T {
   const found = schemes.find((s) => s.scheme === name);
-  if (!found)
-    throw new FedError('SCHEME_UNKNOWN', `"${name}"; here are: ${schemes.map((s) => s.scheme).join(', ')}`);
+  if (!found) throw new FedError('SCHEME_UNKNOWN', `"${name}"; here are: ${schemes.map((s) => s.scheme).join(', ')}`);
   return found;
 }

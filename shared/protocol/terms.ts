@@ -1,3 +1,4 @@
+import { hashJson } from '../audit/canonical.ts';
 import type { RoundPlan } from './plan.ts';
 
 /**
@@ -60,3 +61,7 @@ export function scheduledSteps(terms: RoundTerms, round: number): number {
   if (kindOfRound(terms, round) === 'moments') return 0;
   return terms.discriminatorSteps + (round === firstGeneratorRound(terms) ? terms.warmUpSteps : 0);
 }
+
+/** The seed of everything public in a round. Derived, not chosen: no one can try seeds until one suits. */
+export const publicSeedOf = (runId: string, round: number, policySha256: string): string =>
+  hashJson({ purpose: 'veilgan/public-seed/1', runId, round, policySha256 });

@@ -1,0 +1,40 @@
+/**
+ * Who is there, as far as a coordinator can know it: only sites open connections, so a site is there while it asks.
+ * Kept in memory alone: after a restart nobody is there until heard of.
+ */
+export class Presence {
+  readonly #heardMs = new Map<string, number>();
+  readonly #shown = new Map<string, { what: string; atMs: number }>();
+  readonly #windowMs: number;
+
+  /** @param windowMs - how long after its last word a site counts as present. */
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
+  }
+
+  heard(siteId: string, nowMs: number): void {
+    this.#heardMs.set(siteId, nowMs);
+  }
+  /** Its connection closed. */
+  left(siteId: string): void {
+    this.#heardMs.delete(siteId);
+  }
+  /** It let a deadline pass: it counts as absent until its next word. */
+  missed(siteId: string, nowMs: number): void {
+    if ((this.#heardMs.get(siteId) ?? 0) <= nowMs) this.#heardMs.delete(siteId);
+  }
+  has(siteId: string, nowMs: number): boolean {
+    const heard = this.#heardMs.get(siteId);
+    return heard !== undefined && nowMs - heard <= this.#windowMs;
+  }
+
+  /** A phase was shown to a site for the first time: from here its own time runs. */
+  shown(siteId: string, what: string, nowMs: number): void {
+    if (this.#shown.get(siteId)?.what !== what) this.#shown.set(siteId, { what, atMs: nowMs });
+  }
+  /** Whether a site took no longer over `what` than a deadline allows, though it may have begun late. */
+  keptPace(siteId: string, what: string, nowMs: number, deadlineMs: number): boolean {
+    const shown = this.#shown.get(siteId);
+    return shown?.what === what && nowMs - shown.atMs <= deadlineMs;
+  }
+}

@@ -1,0 +1,264 @@
+/** Where the sites' requests are answered: parse, load, decide, save, reply. The decisions are in `core/`. */
+import { z } from 'zod';
+import { hashJson, sha256Hex } from '../shared/audit/canonical.ts';
+import { ERRORS, FedError } from '../shared/errors.ts';
+import type { ErrorCode } from '../shared/errors.ts';
+import { activeSite } from '../shared/identity/roster.ts';
+import type { RosterEntry } from '../shared/identity/roster.ts';
+import { CONSORTIUM, verifyJson } from '../shared/identity/signed.ts';
+import type { TensorOffer } from '../shared/protocol/messages.ts';
+import { parseMessage } from '../shared/protocol/messages.ts';
+import {
+  ANSWER_TYP,
+  AnswerStatement,
+  EPSILON_TYP,
+  EpsilonStatement,
+  LogRead,
+  RoundAnswer,
+  RoundDecline,
+  SiteNext,
+  statementOf,
+} from '../shared/protocol/round-messages.ts';
+import type { LogPage, NextReply } from '../shared/protocol/round-messages.ts';
+import { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
+import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-state.ts';
+import type { Decision } from './core/round-state.ts';
+import { standingAfterRestart } from './core/standing.ts';
+import { generatorBlob } from './generators.ts';
+import type { RoundParts } from './round.ts';
+import type { RoundRecord, Tx } from './store/store.ts';
+
+/** Bytes of a page of the log: below what one message may have, with room for the envelope. */
+const PAGE_BYTES = 192 * 1024;
+/** What an upload of a masking or encrypting scheme may need beyond its values. */
+const UPLOAD_OVERHEAD = 64 * 1024;
+
+export class Desk {
+  readonly #p: RoundParts;
+  /** Agent process of each site, as it last called itself. */
+  readonly #sessions = new Map<string, string>();
+
+  constructor(parts: RoundParts) {
+    this.#p = parts;
+  }
+
+  /** @throws {FedError} whatever refuses the request; nothing has changed then, except that the refusal is logged. */
+  async answer(siteId: string, type: string, payload: unknown): Promise<unknown> {
+    const entry = activeSite(this.#p.roster(), siteId);
+    const { presence, clock, bell } = this.#p;
+    const wasHere = presence.has(siteId, clock.now());
+    presence.heard(siteId, clock.now());
+    if (!wasHere) bell.ring();
+    if (TensorReceiver.handles(type)) return this.#p.receiver.handle(siteId, type, payload);
+    switch (type) {
+      case 'site.next':
+        return this.#next(siteId, parseMessage(SiteNext, payload));
+      case 'round.answer':
+        return this.#answer(entry, parseMessage(RoundAnswer, payload));
+      case 'round.decline':
+        return this.#decline(siteId, parseMessage(RoundDecline, payload));
+      case 'log.read':
+        return this.#readLog(parseMessage(LogRead, payload));
+      default:
+        throw new FedError('MESSAGE_INVALID', `site=${siteId}: no request ${type}`);
+    }
+  }
+
+  /** For the tensor receiver: a site may upload while the open phase still wants its answer. */
+  async allowUpload(siteId: string, _offer: TensorOffer): Promise<number> {
+    const { runId, store, trainer } = this.#p;
+    const record = await store.transaction((tx) => tx.latestRound(runId));
+    if (record === null) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: no round yet`);
+    assertOpenFor(record, siteId, placeOf(record));
+    const length = trainer.updateLength(record.plan);
+    return record.plan.scheme === 'clear' ? 4 * length : 16 * length + UPLOAD_OVERHEAD;
+  }
+
+  /** For the tensor receiver: every site may read the weights of the generator of now, and nothing else. */
+  async readable(_siteId: string, sha256: string): Promise<string | null> {
+    const { runId, store } = this.#p;
+    const now = await store.transaction(async (tx) => {
+      const run = await tx.run(runId);
+      return run === null ? null : tx.generator(runId, run.round);
+    });
+    return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
+  }
+
+  async #next(siteId: string, { session }: SiteNext): Promise<NextReply> {
+    const { runId, store, presence, clock } = this.#p;
+    const before = this.#sessions.get(siteId);
+    this.#sessions.set(siteId, session);
+    return store.transaction(async (tx) => {
+      if (before !== undefined && before !== session) await this.#agentRestarted(tx, siteId);
+      const run = await tx.run(runId);
+      const generator = run === null ? null : await tx.generator(runId, run.round);
+      if (run === null || generator === null) return { kind: 'idle' };
+      if (run.outcome !== null) return { kind: 'finished', runId, outcome: run.outcome, generator: generator.weights };
+      const record = await tx.latestRound(runId);
+      if (record === null || record.plan.round !== run.round || record.status !== 'collecting') return { kind: 'idle' };
+      if (!record.participants.includes(siteId) || record.out[siteId] !== undefined) return { kind: 'idle' };
+      if (record.answers[siteId] !== undefined) return { kind: 'idle' };
+      const { plan, planJws, phase } = record;
+      const downlink = await tx.downlink({ ...plan, phase }, siteId);
+      if (downlink === null) throw new FedError('STORE_CORRUPT', `no downlink for ${siteId} in ${nameOf(record)}`);
+      presence.shown(siteId, nameOf(record), clock.now());
+      return {
+        kind: 'work',
+        plan: planJws,
+        phase,
+        downlink: z.json().parse(downlink.body),
+        generator: plan.kind === 'moments' ? null : generator.weights,
+      };
+    });
+  }
+
+  async #answer(entry: RosterEntry, a: RoundAnswer): Promise<null> {
+    const { siteId } = entry;
+    try {
+      await this.#take(entry, a);
+    } catch (error) {
+      if (error instanceof FedError) await this.#refused(siteId, a, error.code);
+      throw error;
+    }
+    return null;
+  }
+
+  /** Everything that can be wrong is looked for before the transaction that counts the answer. */
+  async #take(entry: RosterEntry, a: RoundAnswer): Promise<void> {
+    const { siteId } = entry;
+    const { store, receiver, scheme, trainer, terms, clock } = this.#p;
+    if (a.runId !== this.#p.runId) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: run ${a.runId}`);
+    const record = await store.transaction((tx) => tx.round(a.runId, a.round, a.attempt));
+    if (record === null) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: no round ${a.round}.${a.attempt}`);
+    const { plan } = record;
+    const statement = statementOf(siteId, sha256Hex(record.planJws), a);
+    const signed = { typ: ANSWER_TYP, audience: CONSORTIUM, schema: AnswerStatement };
+    const { body: claimed } = await verifyJson(a.signature, entry.signing, signed);
+    const answerSha256 = hashJson(statement);
+    if (hashJson(claimed) !== answerSha256)
+      throw new FedError('SIGNATURE_INVALID', `site=${siteId}: it signed another answer than it sent`);
+    const epsilon = a.epsilon === null ? null : await this.#epsilon(entry, a.epsilon);
+
+    const stored = await store.transaction((tx) => answerOf(tx, a, siteId));
+    if (stored === answerSha256) return;
+    if (stored === null) assertOpenFor(record, siteId, a);
+    const tensor = a.tensorSha256 === null ? null : await receiver.received(siteId, a.tensorSha256);
+    if (a.tensorSha256 !== null && tensor === null && stored === null)
+      throw new FedError('TENSOR_UNKNOWN', `site=${siteId}: the upload is not here in whole`);
+    if (stored === null)
+      await scheme.check({
+        plan,
+        phase: a.phase,
+        siteId,
+        body: a.body,
+        tensor,
+        length: trainer.updateLength(plan),
+        clipNorm: plan.kind === 'moments' ? null : terms.updateClipNorm,
+      });
+
+    const decision = await store.transaction(async (tx) => {
+      const now = await tx.round(a.runId, a.round, a.attempt);
+      if (now === null) throw new FedError('STORE_CORRUPT', `${nameOf(record)} is gone`);
+      const already = await answerOf(tx, a, siteId);
+      const decided = acceptAnswer(now, siteId, a, { sha256: answerSha256, signature: a.signature }, already);
+      if (decided.next === now) return decided;
+      const ref = a.tensorSha256 === null || tensor === null ? null : { sha256: a.tensorSha256, bytes: tensor.bytes };
+      await tx.addAnswer(a, { siteId, answerSha256, body: a.body, tensor: ref, signature: a.signature });
+      await this.#save(tx, decided);
+      if (epsilon !== null && a.epsilon !== null) {
+        const body = { siteId, epsilon: epsilon.epsilon, delta: epsilon.delta, statement: a.epsilon };
+        await tx.appendLog(a.runId, { kind: 'epsilon-statement', body }, clock.now());
+        const site = (await tx.sites(a.runId)).find((s) => s.siteId === siteId);
+        const { epsilon: spent, delta } = epsilon;
+        if (site) await tx.putSite(a.runId, { ...site, epsilon: { epsilon: spent, delta, statement: a.epsilon } });
+      }
+      return decided;
+    });
+    if (decision.log.length > 0) {
+      this.#p.emit({ kind: 'answered', round: a.round, siteId, phase: a.phase });
+      if (epsilon !== null) this.#p.emit({ kind: 'epsilon', statement: epsilon });
+    }
+    this.#p.bell.ring();
+  }
+
+  async #epsilon(entry: RosterEntry, jws: string): Promise<EpsilonStatement> {
+    const o = { typ: EPSILON_TYP, audience: CONSORTIUM, schema: EpsilonStatement };
+    const { body } = await verifyJson(jws, entry.signing, o);
+    if (body.siteId !== entry.siteId || body.runId !== this.#p.runId)
+      throw new FedError('SIGNATURE_INVALID', `site=${entry.siteId}: epsilon statement of another site or run`);
+    return body;
+  }
+
+  /** A refusal is logged once per site and code; a late answer also tells whether its site keeps pace. */
+  async #refused(siteId: string, a: RoundAnswer, code: ErrorCode): Promise<void> {
+    const { store, presence, clock, runId } = this.#p;
+    if (a.runId !== runId) return;
+    await store.transaction(async (tx) => {
+      const record = await tx.round(runId, a.round, a.attempt);
+      if (record === null) return;
+      const late = code === 'ROUND_NOT_OPEN';
+      const name = nameOf({ ...record, phase: a.phase });
+      if (late && presence.keptPace(siteId, name, clock.now(), record.plan.deadlineMs)) {
+        const site = (await tx.sites(runId)).find((s) => s.siteId === siteId);
+        if (site?.standing === 'missed') await tx.putSite(runId, { ...site, standing: 'good' });
+      }
+      await this.#save(tx, noteRefusal(record, siteId, a, code));
+    });
+    this.#p.bell.ring();
+  }
+
+  async #decline(siteId: string, d: RoundDecline): Promise<null> {
+    const { store, runId } = this.#p;
+    if (!(d.code in ERRORS)) throw new FedError('MESSAGE_INVALID', `site=${siteId}: no code ${d.code}`);
+    if (d.runId !== runId) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: run ${d.runId}`);
+    const decision = await store.transaction(async (tx) => {
+      const record = await tx.round(runId, d.round, d.attempt);
+      if (record === null) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: no round ${d.round}.${d.attempt}`);
+      const decided = decline(record, siteId, { ...d, phase: record.phase }, d.code as ErrorCode);
+      await this.#save(tx, decided);
+      return decided;
+    });
+    if (decision.log.length > 0)
+      this.#p.emit({ kind: 'declined', round: d.round, siteId, code: d.code, detail: d.detail });
+    this.#p.bell.ring();
+    return null;
+  }
+
+  async #readLog({ runId, from }: z.infer<typeof LogRead>): Promise<LogPage> {
+    const { store } = this.#p;
+    return store.transaction(async (tx) => {
+      const entries = [];
+      let bytes = 0;
+      for (const entry of await tx.log(runId, from, 256)) {
+        bytes += JSON.stringify(entry).length;
+        if (bytes > PAGE_BYTES && entries.length > 0) break;
+        entries.push(entry);
+      }
+      return { entries, head: await tx.logHead(runId) };
+    });
+  }
+
+  async #agentRestarted(tx: Tx, siteId: string): Promise<void> {
+    const site = (await tx.sites(this.#p.runId)).find((s) => s.siteId === siteId);
+    if (site?.standing === 'declined') await tx.putSite(this.#p.runId, standingAfterRestart(site));
+  }
+
+  async #save(tx: Tx, { next, log }: Decision): Promise<void> {
+    if (log.length === 0) return;
+    await tx.putRound(next);
+    for (const draft of log) await tx.appendLog(next.plan.runId, draft, this.#p.clock.now());
+  }
+}
+
+async function answerOf(tx: Tx, a: RoundAnswer, siteId: string): Promise<string | null> {
+  return (await tx.answers(a)).find((s) => s.siteId === siteId)?.answerSha256 ?? null;
+}
+
+const placeOf = ({ plan, phase }: RoundRecord) => ({
+  runId: plan.runId,
+  round: plan.round,
+  attempt: plan.attempt,
+  phase,
+});
+
+const nameOf = ({ plan, phase }: RoundRecord): string => `round ${plan.round}.${plan.attempt} phase ${phase}`;

@@ -1,0 +1,32 @@
+import type { ErrorCode } from '../shared/errors.ts';
+import type { EpsilonStatement } from '../shared/protocol/round-messages.ts';
+import type { RoundPlan } from '../shared/protocol/plan.ts';
+
+/** What a run tells whoever watches. Public values alone: see `shared/audit/entry.ts`. */
+export type CoordinatorEvent =
+  | { readonly kind: 'run-started'; readonly runId: string; readonly rounds: number; readonly resumedAt: number }
+  /** Nothing goes on until what `why` says has come. */
+  | { readonly kind: 'waiting'; readonly round: number; readonly why: string }
+  | { readonly kind: 'round-opened'; readonly plan: RoundPlan; readonly awaited: readonly string[] }
+  | { readonly kind: 'phase-opened'; readonly round: number; readonly attempt: number; readonly phase: number }
+  | { readonly kind: 'answered'; readonly round: number; readonly siteId: string; readonly phase: number }
+  | {
+      readonly kind: 'declined';
+      readonly round: number;
+      readonly siteId: string;
+      readonly code: string;
+      readonly detail: string;
+    }
+  | { readonly kind: 'refused'; readonly siteId: string; readonly code: ErrorCode; readonly detail: string }
+  | { readonly kind: 'fitting'; readonly round: number; readonly share: number }
+  | { readonly kind: 'round-void'; readonly round: number; readonly attempt: number; readonly code: ErrorCode }
+  | {
+      readonly kind: 'round-closed';
+      readonly round: number;
+      readonly attempt: number;
+      readonly contributors: readonly string[];
+      readonly missing: readonly string[];
+      readonly generatorSha256: string;
+    }
+  | { readonly kind: 'epsilon'; readonly statement: EpsilonStatement }
+  | { readonly kind: 'run-finished'; readonly outcome: 'completed' | 'stopped'; readonly rounds: number };

@@ -1,0 +1,307 @@
+/**
+ * THE COORDINATOR'S PATH: steps 6 to 9 of the data's path, in order, in `coordinateRound`. Every function below finds
+ * in the store how far it had come and goes on from there, so the whole may be killed at any instruction and called
+ * again: same plan bytes, same downlinks, and the sum applied once.
+ */
+import type { CoordinatorScheme, SpooledTensor } from '../shared/aggregation/aggregation.ts';
+import { hashJson, sha256Hex } from '../shared/audit/canonical.ts';
+import type { Clock } from '../shared/clock.ts';
+import { FedError } from '../shared/errors.ts';
+import type { ErrorCode } from '../shared/errors.ts';
+import type { SigningKeys } from '../shared/identity/keys.ts';
+import type { Roster } from '../shared/identity/roster.ts';
+import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
+import type { BlobStore } from '../shared/protocol/blob-store.ts';
+import { PLAN_TYP } from '../shared/protocol/round-messages.ts';
+import type { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
+import type { RoundTerms } from '../shared/protocol/terms.ts';
+import type { Bell } from '../shared/bell.ts';
+import type { GeneratorTrainer } from './core/generator-trainer.ts';
+import { makePlan } from './core/make-plan.ts';
+import type { StepSchedule } from './core/make-plan.ts';
+import type { Presence } from './core/presence.ts';
+import { closeRound, enterPhase, openRound, settle, tally, voidRound } from './core/round-state.ts';
+import type { Decision } from './core/round-state.ts';
+import { decideOpening, standingAfter } from './core/standing.ts';
+import type { CoordinatorEvent } from './events.ts';
+import { forgetGenerator, loadGeneratorState, storeGenerator } from './generators.ts';
+import type { GeneratorRecord, PhaseKey, RoundRecord, Store, Tx } from './store/store.ts';
+
+export interface RoundParts {
+  readonly runId: string;
+  readonly terms: RoundTerms;
+  readonly store: Store;
+  readonly blobs: BlobStore;
+  readonly receiver: TensorReceiver;
+  readonly scheme: CoordinatorScheme;
+  readonly trainer: GeneratorTrainer;
+  readonly keys: SigningKeys;
+  readonly roster: () => Roster;
+  readonly clock: Clock;
+  readonly presence: Presence;
+  readonly bell: Bell;
+  readonly signal: AbortSignal;
+  readonly schedule?: StepSchedule | undefined;
+  /** Tells the sites to ask again. */
+  readonly wake: () => void;
+  readonly emit: (event: CoordinatorEvent) => void;
+  /** Step 9 of 9, where somebody has put a release there: called with every generator that was logged. */
+  readonly release?: ((generator: GeneratorRecord) => Promise<void>) | undefined;
+}
+
+interface Sum {
+  readonly values: Float64Array;
+  readonly contributors: readonly string[];
+}
+
+/**
+ * One attempt at the run's next round, or the rest of one that was interrupted.
+ * @returns false when it was void: nothing of it counted, and the round is to be opened again.
+ * @throws {Stopped} when the signal is aborted; the next call goes on.
+ */
+export async function coordinateRound(p: RoundParts): Promise<boolean> {
+  const opened = await openOrResume(p);
+  const sum = await sumUpdates(p, opened);
+  if (sum === null) return false;
+  const generator = await stepGenerator(p, opened.plan, sum);
+  await logAndPublish(p, opened.plan, sum, generator);
+  await release(p, generator);
+  return true;
+}
+
+/** Decides who is invited, then makes the plan and its first downlinks durable before anyone is shown them. */
+async function openOrResume(p: RoundParts): Promise<RoundRecord> {
+  const { store, clock, terms } = p;
+  const began = clock.now();
+  let told = '';
+  for (;;) {
+    const rings = p.bell.rings;
+    const now = clock.now();
+    const state = await store.transaction(async (tx) => ({
+      run: await tx.run(p.runId),
+      latest: await tx.latestRound(p.runId),
+      sites: await enrolled(p, tx),
+      generator: await currentGenerator(p, tx),
+      checkpoint: await tx.logHead(p.runId),
+    }));
+    const { run, latest } = state;
+    if (run === null) throw new FedError('STORE_CORRUPT', `run ${p.runId} is not in the store`);
+    const again = latest !== null && latest.plan.round === run.round;
+    if (again && (latest.status === 'collecting' || latest.status === 'sealed')) return latest;
+
+    const sites = state.sites.map((s) => ({ ...s, present: p.presence.has(s.siteId, now) }));
+    const waitedMs = now - began;
+    const gatherMs = terms.deadlineMs;
+    const opening = decideOpening({ sites, minSites: Math.max(terms.minSites, terms.quorum), waitedMs, gatherMs });
+    const why = opening.open ? '' : opening.why;
+    if (why !== told && why !== '') p.emit({ kind: 'waiting', round: run.round, why });
+    told = why;
+    if (!opening.open) {
+      await p.bell.wait(rings, opening.againInMs === null ? null : now + opening.againInMs, clock, p.signal);
+      continue;
+    }
+    const { checkpoint, generator } = state;
+    const before = again ? latest.plan : null;
+    const { invited, awaited } = opening;
+    const generatorSha256 = generator.weights.sha256;
+    const plan = makePlan({ ...p, round: run.round, invited, generatorSha256, checkpoint, before });
+    const jws = await signJson(p.keys, plan, { typ: PLAN_TYP, audience: CONSORTIUM, nowMs: now });
+    const decision = openRound(plan, jws, sha256Hex(jws), awaited);
+    await store.transaction(async (tx) => {
+      for (const site of sites)
+        if (site.standing === 'good' && !site.present)
+          await tx.putSite(p.runId, { ...withoutPresence(site), standing: 'missed' });
+      await tx.putDownlinks(keyOf(decision.next), p.scheme.open(plan));
+      await commit(p, tx, decision);
+    });
+    p.emit({ kind: 'round-opened', plan, awaited });
+    p.wake();
+    return decision.next;
+  }
+}
+
+/**
+ * Step 6 of 9: the sum of the updates, without opening any one of them: phase after phase, as the scheme wants it.
+ * @returns null when the attempt is void.
+ */
+async function sumUpdates(p: RoundParts, opened: RoundRecord): Promise<Sum | null> {
+  for (let record = opened; ;) {
+    record = await collect(p, record);
+    if (record.status === 'void') return null;
+    const result = await closePhase(p, record);
+    if (result === null) return null;
+    if ('sum' in result) return { values: result.sum, contributors: result.contributors };
+    const { phase, downlinks } = result.next;
+    const decision = enterPhase(record, phase, [...downlinks.keys()]);
+    await p.store.transaction(async (tx) => {
+      await tx.putDownlinks(keyOf(decision.next), downlinks);
+      await commit(p, tx, decision);
+    });
+    record = decision.next;
+    p.emit({ kind: 'phase-opened', round: record.plan.round, attempt: record.plan.attempt, phase });
+    p.wake();
+  }
+}
+
+/**
+ * Waits until the phase is sealed or void. After a restart the sites have the whole deadline again: they could not
+ * answer while nobody was there to listen.
+ */
+async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord> {
+  const { runId, round, attempt } = record.plan;
+  const deadline = p.clock.now() + record.plan.deadlineMs;
+  for (;;) {
+    const rings = p.bell.rings;
+    const deadlinePassed = p.clock.now() >= deadline;
+    const settled = await p.store.transaction(async (tx) => {
+      const current = await tx.round(runId, round, attempt);
+      if (current === null) throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is gone`);
+      const decision = settle(current, { quorum: p.terms.quorum, deadlinePassed });
+      if (decision.next !== current) {
+        await commit(p, tx, decision);
+        await keepStandings(p, tx, decision.next);
+      }
+      return decision.next;
+    });
+    if (settled.status === 'void') await afterVoid(p, settled, 'ROUND_VOID', deadlinePassed);
+    if (settled.status !== 'collecting') return settled;
+    await p.bell.wait(rings, deadline, p.clock, p.signal);
+  }
+}
+
+async function closePhase(p: RoundParts, record: RoundRecord) {
+  const key = keyOf(record);
+  const stored = await p.store.transaction((tx) => tx.answers(key));
+  const counted = new Set(tally(record).inTime);
+  const answers = new Map<string, { body: unknown; tensor: SpooledTensor | null }>();
+  for (const { siteId, body, tensor } of stored) {
+    if (!counted.has(siteId)) continue;
+    const upload = tensor === null ? null : await p.receiver.received(siteId, tensor.sha256);
+    if (tensor !== null && upload === null) throw new FedError('STORE_CORRUPT', `upload of ${siteId} is gone`);
+    answers.set(siteId, { body, tensor: upload });
+  }
+  const { plan, phase } = record;
+  try {
+    return await p.scheme.close({ plan, phase, length: p.trainer.updateLength(plan), answers });
+  } catch (error) {
+    // The scheme found that these answers give no sum: another attempt may. Anything else is a fault of our own.
+    if (!(error instanceof FedError) || error.code === 'STORE_CORRUPT') throw error;
+    const decision = voidRound(record, error.code);
+    await p.store.transaction(async (tx) => {
+      await commit(p, tx, decision);
+    });
+    await afterVoid(p, decision.next, error.code, false);
+    return null;
+  }
+}
+
+/** Step 7 of 9: one step of the generator, or its fit to the moments; durable before anything refers to it. */
+async function stepGenerator(p: RoundParts, plan: RoundRecord['plan'], sum: Sum): Promise<GeneratorRecord> {
+  const { trainer, blobs, runId } = p;
+  const before = await p.store.transaction((tx) => currentGenerator(p, tx));
+  const state = await loadGeneratorState(blobs, runId, before);
+  const progress = (share: number) => p.emit({ kind: 'fitting', round: plan.round, share });
+  const after =
+    plan.kind === 'moments'
+      ? await trainer.fitMoments(state, plan, sum.values, progress)
+      : await trainer.applyGradients(state, plan, sum.values, sum.contributors);
+  return storeGenerator(blobs, runId, plan.round + 1, after, trainer);
+}
+
+/**
+ * Step 8 of 9: the round's end, its log entry and the new generator in one transaction.
+ *
+ * Guarantee: a sum is applied once. Killed before the commit, the round is worked out again from the same answers;
+ * killed after it, the round is closed.
+ */
+async function logAndPublish(p: RoundParts, plan: RoundRecord['plan'], sum: Sum, generator: GeneratorRecord) {
+  const { runId } = p;
+  const { round, attempt } = plan;
+  await p.store.transaction(async (tx) => {
+    const run = await tx.run(runId);
+    const record = await tx.round(runId, round, attempt);
+    if (run === null || record === null || run.round !== round)
+      throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is closed already`);
+    const generatorSha256 = generator.weights.sha256;
+    await commit(p, tx, closeRound(record, { generatorSha256, contributors: sum.contributors }));
+    await tx.putGenerator(runId, generator);
+    await tx.putRun({ ...run, round: round + 1 });
+  });
+  await forgetUploads(p, round);
+  if (round > 0) await forgetGenerator(p.blobs, runId, round - 1);
+  const missing = plan.invited.filter((s) => !sum.contributors.includes(s));
+  const { contributors } = sum;
+  p.emit({ kind: 'round-closed', round, attempt, contributors, missing, generatorSha256: generator.weights.sha256 });
+  p.wake();
+}
+
+/** Step 9 of 9: hands the generator to the release, which decides for itself whether an image leaves. */
+async function release(p: RoundParts, generator: GeneratorRecord): Promise<void> {
+  await p.release?.(generator);
+}
+
+/** Uploads of a round that is over. Interrupted, the rest goes when the coordinator starts again. */
+export async function forgetUploads(p: RoundParts, round: number): Promise<void> {
+  const uploads = await p.store.transaction((tx) => tx.uploadsOf(p.runId, round));
+  for (const { siteId, sha256 } of uploads) await p.receiver.forget(siteId, sha256);
+}
+
+/** A void that no deadline has slowed down is followed by a pause, longer after every attempt. */
+async function afterVoid(p: RoundParts, record: RoundRecord, code: ErrorCode, deadlinePassed: boolean): Promise<void> {
+  const { round, attempt, deadlineMs } = record.plan;
+  p.emit({ kind: 'round-void', round, attempt, code });
+  p.wake();
+  if (deadlinePassed) return;
+  const until = p.clock.now() + Math.min(deadlineMs, 1000 * 2 ** Math.min(attempt, 20));
+  while (p.clock.now() < until) await p.bell.wait(p.bell.rings, until, p.clock, p.signal);
+}
+
+/** Standings follow from how the phase ended; whoever was missed counts as absent until heard of again. */
+async function keepStandings(p: RoundParts, tx: Tx, record: RoundRecord): Promise<void> {
+  const now = p.clock.now();
+  for (const site of await tx.sites(p.runId)) {
+    const next = standingAfter(site, record);
+    if (hashJson(next) === hashJson(site)) continue;
+    await tx.putSite(p.runId, next);
+    if (next.standing === 'missed') p.presence.missed(site.siteId, now);
+  }
+}
+
+/** The run's sites: everybody active in the roster. One that joins a run under way is not waited for until it came. */
+async function enrolled(p: RoundParts, tx: Tx) {
+  const known = new Map((await tx.sites(p.runId)).map((s) => [s.siteId, s]));
+  const active = p.roster().sites.filter((s) => s.status === 'active');
+  const begun = (await tx.latestRound(p.runId)) !== null;
+  for (const entry of active) {
+    const { siteId } = entry;
+    if (known.has(siteId)) continue;
+    const site = { siteId, standing: begun ? 'missed' : 'good', declined: null, epsilon: null } as const;
+    known.set(siteId, site);
+    await tx.putSite(p.runId, site);
+    const body = { siteId, keysSha256: hashJson({ signing: entry.signing, sealing: entry.sealing }) };
+    await tx.appendLog(p.runId, { kind: 'site-enrolled', body }, p.clock.now());
+  }
+  return active.map((s) => known.get(s.siteId)!);
+}
+
+async function currentGenerator(p: RoundParts, tx: Tx): Promise<GeneratorRecord> {
+  const run = await tx.run(p.runId);
+  const generator = run === null ? null : await tx.generator(p.runId, run.round);
+  if (generator === null) throw new FedError('STORE_CORRUPT', `run ${p.runId} has no generator`);
+  return generator;
+}
+
+/** State and log, together or not at all. */
+async function commit(p: Pick<RoundParts, 'clock'>, tx: Tx, { next, log }: Decision): Promise<void> {
+  await tx.putRound(next);
+  for (const draft of log) await tx.appendLog(next.plan.runId, draft, p.clock.now());
+}
+
+const keyOf = ({ plan, phase }: RoundRecord): PhaseKey => ({
+  runId: plan.runId,
+  round: plan.round,
+  attempt: plan.attempt,
+  phase,
+});
+
+const withoutPresence = <T extends { present: boolean }>({ present: _, ...site }: T) => site;

@@ -1,0 +1,213 @@
+import { randomUUID } from 'node:crypto';
+import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
+import { siteScheme } from '../shared/aggregation/registry.ts';
+import { Bell, Stopped } from '../shared/bell.ts';
+import { systemClock } from '../shared/clock.ts';
+import type { Clock } from '../shared/clock.ts';
+import { FedError } from '../shared/errors.ts';
+import type { ErrorCode } from '../shared/errors.ts';
+import type { PublicSigningKey } from '../shared/identity/jwk.ts';
+import type { SiteKeys } from '../shared/identity/keys.ts';
+import { requireWithinBounds } from '../shared/policy/bounds.ts';
+import type { SiteBounds } from '../shared/policy/bounds.ts';
+import type { CheckedPolicy } from '../shared/policy/load.ts';
+import { roundTermsOf } from '../shared/policy/views.ts';
+import { MemoryBlobStore } from '../shared/protocol/blob-store.ts';
+import type { BlobStore } from '../shared/protocol/blob-store.ts';
+import type { CoordinatorLink } from '../shared/protocol/link.ts';
+import { parseMessage } from '../shared/protocol/messages.ts';
+import { RoundPlan } from '../shared/protocol/plan.ts';
+import { NextReply } from '../shared/protocol/round-messages.ts';
+import type { RoundTerms } from '../shared/protocol/terms.ts';
+import { runBudgetOf } from './core/budget.ts';
+import type { RunBudget } from './core/budget.ts';
+import type { SiteComputation } from './core/computation.ts';
+import type { SiteEvent } from './events.ts';
+import { takeRound } from './round.ts';
+import type { SiteParts, Work } from './round.ts';
+import type { Ledger } from './shell/ledger.ts';
+import type { Outbox } from './shell/outbox.ts';
+
+export interface SiteAgentOptions {
+  readonly siteId: string;
+  readonly keys: SiteKeys;
+  /** The coordinator's public signing key, pinned when the site joined. */
+  readonly coordinatorKey: PublicSigningKey;
+  readonly link: CoordinatorLink;
+  readonly policy: CheckedPolicy;
+  readonly bounds: SiteBounds;
+  readonly ledger: Ledger;
+  readonly outbox: Outbox;
+  readonly computation: SiteComputation;
+  readonly scheme?: SiteScheme;
+  /** A store of this site's own for downloads, nothing else in it: a file store lets them outlive a restart. */
+  readonly blobs?: BlobStore;
+  /** What a round takes from the policy, and what it may spend; a test may set them. */
+  readonly terms?: RoundTerms;
+  readonly budget?: RunBudget;
+  readonly clock?: Clock;
+  /** The most a generator may have, in bytes: a coordinator cannot fill a site's disk. */
+  readonly maxGeneratorBytes?: number;
+  /** How often to ask when nothing was heard, in milliseconds; it also tells the coordinator that the site is here. */
+  readonly pollMs?: number;
+  /** How long to wait after a lost link or a refusal, in milliseconds, unless woken before. */
+  readonly retryMs?: number;
+  readonly onEvent?: (event: SiteEvent) => void;
+}
+
+/** After these the agent asks again: the coordinator is away, or was quicker. Everything else is a reason to decline. */
+const ASK_AGAIN: readonly ErrorCode[] = [
+  'LINK_LOST',
+  'ROUND_NOT_OPEN',
+  'ROUND_VOID',
+  'TENSOR_UNKNOWN',
+  'TENSOR_CORRUPT',
+  'NOT_AUTHENTICATED',
+  'INTERNAL',
+];
+
+/**
+ * A site's agent: asks what there is to do, does it, answers. A lost link is never an end; a restart goes on in the same
+ * round from what the ledger and the outbox hold.
+ */
+export class SiteAgent {
+  readonly #p: SiteParts;
+  readonly #bell = new Bell();
+  readonly #abort = new AbortController();
+  readonly #session = randomUUID();
+  readonly #pollMs: number;
+  readonly #retryMs: number;
+  #running: Promise<unknown> = Promise.resolve();
+
+  constructor(o: SiteAgentOptions) {
+    const terms = o.terms ?? roundTermsOf(o.policy);
+    const { privacy, training } = o.policy;
+    const agreedInsecure = privacy.mechanism === 'none-insecure' && o.bounds.allowInsecure;
+    this.#pollMs = o.pollMs ?? 15_000;
+    this.#retryMs = o.retryMs ?? 1_000;
+    this.#p = {
+      siteId: o.siteId,
+      keys: o.keys,
+      coordinatorKey: o.coordinatorKey,
+      link: o.link,
+      terms,
+      mostSteps: Math.max(terms.discriminatorSteps, ...(training.adaptiveSteps?.ladder ?? [])),
+      budget: o.budget ?? runBudgetOf(o.policy, o.siteId),
+      lifetime: agreedInsecure ? null : o.bounds.lifetime,
+      requireBounds: once(() => requireWithinBounds(o.policy, o.bounds, o.siteId)),
+      scheme: o.scheme ?? siteScheme(terms.scheme),
+      computation: o.computation,
+      ledger: o.ledger,
+      outbox: o.outbox,
+      blobs: o.blobs ?? new MemoryBlobStore(),
+      maxGeneratorBytes: o.maxGeneratorBytes ?? 256 * 1024 * 1024,
+      clock: o.clock ?? systemClock,
+      signal: this.#abort.signal,
+      emit: (event) => o.onEvent?.(event),
+    };
+  }
+
+  /**
+   * Takes part until the run is over.
+   * @returns how the run ended, or `stopped` when `stop` was called.
+   * @throws what is a fault of this site (STORE_CORRUPT, a bug), after having declined the round.
+   */
+  run(): Promise<'completed' | 'stopped'> {
+    const running = this.#run();
+    this.#running = running.catch(() => undefined);
+    return running;
+  }
+
+  /** Stops between two steps. What was made is kept; the next agent goes on in the same round. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<'completed' | 'stopped'> {
+    const stopListening = this.#p.link.onWake(() => this.#bell.ring());
+    try {
+      for (;;) {
+        const rings = this.#bell.rings;
+        const step = await this.#once();
+        if (step.done) return step.outcome;
+        if (step.waitMs > 0)
+          await this.#bell.wait(rings, this.#p.clock.now() + step.waitMs, this.#p.clock, this.#abort.signal);
+        else if (this.#abort.signal.aborted) throw new Stopped();
+      }
+    } catch (error) {
+      if (error instanceof Stopped) return 'stopped';
+      throw error;
+    } finally {
+      stopListening();
+    }
+  }
+
+  async #once(): Promise<{ done: true; outcome: 'completed' | 'stopped' } | { done: false; waitMs: number }> {
+    const { link, emit } = this.#p;
+    let work: Work | null = null;
+    try {
+      const reply = parseMessage(NextReply, await link.call('site.next', { session: this.#session }));
+      if (reply.kind === 'finished') {
+        emit({ kind: 'finished', runId: reply.runId, outcome: reply.outcome });
+        return { done: true, outcome: reply.outcome };
+      }
+      if (reply.kind === 'idle') return { done: false, waitMs: this.#pollMs };
+      work = reply;
+      return { done: false, waitMs: (await takeRound(this.#p, work)) ? 0 : this.#pollMs };
+    } catch (error) {
+      if (error instanceof Stopped) throw error;
+      const code = error instanceof FedError ? error.code : 'INTERNAL';
+      const detail = error instanceof Error ? error.message : 'unknown';
+      if (error instanceof FedError && ASK_AGAIN.includes(code)) {
+        if (code === 'LINK_LOST') emit({ kind: 'link-lost', detail });
+        return { done: false, waitMs: this.#retryMs };
+      }
+      if (work !== null) await this.#decline(work, code, error instanceof FedError ? detail : 'the site failed');
+      // A refused plan is the coordinator's to mend; a fault of our own is for whoever runs this site.
+      if (!(error instanceof FedError) || code === 'STORE_CORRUPT') throw error;
+      if (work === null) emit({ kind: 'refused', round: -1, code, detail });
+      return { done: false, waitMs: this.#pollMs };
+    }
+  }
+
+  /** Says no. The plan may be one we could not verify, so its place is only repeated, not believed. */
+  async #decline(work: Work, code: ErrorCode, detail: string): Promise<void> {
+    const place = placeOf(work.plan);
+    if (place === null) return;
+    const { runId, round, attempt } = place;
+    this.#p.emit({ kind: 'declined', round, code, detail });
+    try {
+      await this.#p.link.call('round.decline', { runId, round, attempt, code, detail: detail.slice(0, 2000) });
+    } catch (error) {
+      // Lost or too late: the same plan will be declined again, or there will be another.
+      if (!(error instanceof FedError)) throw error;
+    }
+  }
+}
+
+function placeOf(jws: string): RoundPlan | null {
+  try {
+    const payload: unknown = JSON.parse(Buffer.from(jws.split('.')[1] ?? '', 'base64url').toString('utf8'));
+    const body = typeof payload === 'object' && payload !== null && 'body' in payload ? payload.body : null;
+    return RoundPlan.safeParse(body).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** Runs a check the first time and repeats its answer. */
+function once(check: () => void): () => void {
+  let known: { error: unknown } | 'passed' | null = null;
+  return () => {
+    if (known === null) {
+      try {
+        check();
+        known = 'passed';
+      } catch (error) {
+        known = { error };
+      }
+    }
+    if (known !== 'passed') throw known.error;
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * Which of its updates a site may speak of, and what it does about a request: functions of what its outbox holds.
+ *
+ * A round that was void is opened again. The site then sends the update it has stored, so that a round has one update
+ * however often it is opened. There is one exception. Under a masking scheme, a site that has answered a phase *after*
+ * the one that carried its update has helped to open a sum with that update in it. A coordinator that let such a round
+ * fall void, and had the same update masked again among other survivors, would hold two sums whose difference is
+ * somebody's update. So the site then takes fresh discriminator steps, paid for in the ledger, and makes a new update:
+ * a new `take`. (`clear` has no later phase: there the coordinator holds the update itself, and another copy of it
+ * says nothing new.)
+ */
+export interface GivenAnswer {
+  readonly attempt: number;
+  readonly phase: number;
+  readonly take: number;
+  /** Whether this phase carried the update. */
+  readonly hadTensor: boolean;
+  /** The code with which the coordinator refused it for good. */
+  readonly refused: string | null;
+}
+
+/** The take an attempt has to use, from the answers given to every attempt at its round. */
+export function takeFor(attempt: number, given: readonly GivenAnswer[]): number {
+  const own = given.find((a) => a.attempt === attempt);
+  if (own) return own.take;
+  const earlier = given.filter((a) => a.attempt < attempt);
+  const latest = earlier.reduce((most, a) => Math.max(most, a.take), 0);
+  const mayBeOpen = earlier.some(
+    (sent) =>
+      sent.take === latest &&
+      sent.hadTensor &&
+      earlier.some((later) => later.attempt === sent.attempt && later.phase > sent.phase),
+  );
+  return mayBeOpen ? latest + 1 : latest;
+}
+
+export type Move =
+  /** The answer is stored: send it, as it is. */
+  | { readonly move: 'send' }
+  /** Work out this take's update, if it is not there yet, and answer with it. */
+  | { readonly move: 'make'; readonly take: number }
+  /** The coordinator has refused this very update for good: say so, instead of sending it again. */
+  | { readonly move: 'give-up'; readonly code: string }
+  /** Refused in this attempt already: nothing to do until the next. */
+  | { readonly move: 'wait' };
+
+/** What to do about a request for `phase` of `attempt`. */
+export function decideMove(attempt: number, phase: number, given: readonly GivenAnswer[]): Move {
+  const own = given.find((a) => a.attempt === attempt && a.phase === phase);
+  if (own) return own.refused === null ? { move: 'send' } : { move: 'wait' };
+  const take = takeFor(attempt, given);
+  const refused = given.find((a) => a.take === take && a.refused !== null)?.refused;
+  return refused === undefined || refused === null ? { move: 'make', take } : { move: 'give-up', code: refused };
+}

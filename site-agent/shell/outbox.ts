@@ -1,0 +1,182 @@
+/**
+ * What a site has made and may have to send again: its discriminator after every step, its update of a round, and every
+ * answer as it was first given. Durable before the first byte leaves; sent again as stored, never made again.
+ */
+import { DatabaseSync } from 'node:sqlite';
+import { z } from 'zod';
+import { LogHead } from '../../shared/audit/log.ts';
+import { FedError } from '../../shared/errors.ts';
+
+const SCHEMA = `
+CREATE TABLE IF NOT EXISTS seen (run TEXT PRIMARY KEY, size INTEGER, head TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS plans
+  (run TEXT, round INTEGER, attempt INTEGER, plan TEXT NOT NULL, PRIMARY KEY (run, round, attempt)) STRICT;
+CREATE TABLE IF NOT EXISTS discriminators
+  (run TEXT PRIMARY KEY, round INTEGER, take INTEGER, steps INTEGER, total INTEGER, state BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS updates
+  (run TEXT, round INTEGER, take INTEGER, bytes BLOB NOT NULL, PRIMARY KEY (run, round, take)) STRICT;
+CREATE TABLE IF NOT EXISTS answers
+  (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
+   secret BLOB, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
+`;
+
+/** One round of one run. */
+export interface RoundKey {
+  readonly runId: string;
+  readonly round: number;
+}
+export interface AttemptKey extends RoundKey {
+  readonly attempt: number;
+}
+
+/** The discriminator as the last finished step left it. */
+export interface DiscriminatorState {
+  readonly round: number;
+  readonly take: number;
+  /** Steps done in this round and take. */
+  readonly steps: number;
+  /** Steps done in the whole run. */
+  readonly total: number;
+  readonly state: Uint8Array;
+}
+
+/** An answer as it was first made. */
+export interface StoredAnswer {
+  readonly phase: number;
+  /** Which of this round's updates it speaks of; see `core/session.ts`. */
+  readonly take: number;
+  readonly body: unknown;
+  readonly tensor: Uint8Array | null;
+  readonly tensorSha256: string | null;
+  /** What the scheme keeps for its next phase. */
+  readonly secret: Uint8Array | null;
+  readonly signature: string;
+  readonly epsilon: string | null;
+}
+
+type Param = string | number | Uint8Array | null;
+type Row = Record<string, unknown>;
+const bytesOf = (value: unknown): Uint8Array | null => (value instanceof Uint8Array ? value : null);
+
+/** @param path - a file of this site's, made if missing; `:memory:` for a simulated site. */
+export class Outbox {
+  readonly #db: DatabaseSync;
+
+  constructor(path: string) {
+    this.#db = new DatabaseSync(path);
+    this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000;');
+    this.#db.exec(SCHEMA);
+  }
+
+  #get(sql: string, ...params: Param[]): Row | undefined {
+    return this.#db.prepare(sql).get(...params) as Row | undefined;
+  }
+  #run(sql: string, ...params: Param[]): void {
+    this.#db.prepare(sql).run(...params);
+  }
+
+  /** The last head of the round log this site has checked; null before the first. */
+  logHead(runId: string): LogHead | null {
+    const row = this.#get('SELECT size, head FROM seen WHERE run = ?', runId);
+    return row === undefined ? null : LogHead.parse({ size: row['size'], head: row['head'] });
+  }
+  putLogHead(runId: string, head: LogHead): void {
+    this.#run('INSERT OR REPLACE INTO seen VALUES (?, ?, ?)', runId, head.size, head.head);
+  }
+
+  /** SHA-256 of the plan that was first shown under this attempt; null before. */
+  plan(k: AttemptKey): string | null {
+    const sql = 'SELECT plan FROM plans WHERE run = ? AND round = ? AND attempt = ?';
+    const row = this.#get(sql, k.runId, k.round, k.attempt);
+    return row === undefined ? null : String(row['plan']);
+  }
+  /** The latest attempt this site was shown; null before the first. */
+  latestPlan(runId: string): { round: number; attempt: number } | null {
+    const sql = 'SELECT round, attempt FROM plans WHERE run = ? ORDER BY round DESC, attempt DESC LIMIT 1';
+    const row = this.#get(sql, runId);
+    return row === undefined ? null : { round: Number(row['round']), attempt: Number(row['attempt']) };
+  }
+  addPlan(k: AttemptKey, planSha256: string): void {
+    this.#run('INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?)', k.runId, k.round, k.attempt, planSha256);
+  }
+
+  discriminator(runId: string): DiscriminatorState | null {
+    const row = this.#get('SELECT * FROM discriminators WHERE run = ?', runId);
+    const state = bytesOf(row?.['state']);
+    if (row === undefined || state === null) return null;
+    const [round, take, steps, total] = ['round', 'take', 'steps', 'total'].map((key) => Number(row[key]));
+    return { round, take, steps, total, state };
+  }
+  /** Durable when this returns: the step it follows is done, and is never done again. */
+  putDiscriminator(runId: string, d: DiscriminatorState): void {
+    const sql = 'INSERT OR REPLACE INTO discriminators VALUES (?, ?, ?, ?, ?, ?)';
+    this.#run(sql, runId, d.round, d.take, d.steps, d.total, d.state);
+  }
+
+  /** The round's update under this take, as bytes; null while there is none. */
+  update(k: RoundKey, take: number): Uint8Array | null {
+    const sql = 'SELECT bytes FROM updates WHERE run = ? AND round = ? AND take = ?';
+    return bytesOf(this.#get(sql, k.runId, k.round, take)?.['bytes']);
+  }
+  /** @throws {FedError} UPDATE_CHANGED when there is one: a step has one update. */
+  addUpdate(k: RoundKey, take: number, bytes: Uint8Array): void {
+    if (this.update(k, take) !== null) throw new FedError('UPDATE_CHANGED', `round ${k.round} take ${take}`);
+    this.#run('INSERT INTO updates VALUES (?, ?, ?, ?)', k.runId, k.round, take, bytes);
+  }
+
+  answer(k: AttemptKey, phase: number): StoredAnswer | null {
+    const sql = 'SELECT * FROM answers WHERE run = ? AND round = ? AND attempt = ? AND phase = ?';
+    const row = this.#get(sql, k.runId, k.round, k.attempt, phase);
+    return row === undefined ? null : toAnswer(row);
+  }
+  /** Every answer given to any attempt at this round, without the tensors. */
+  answersOf(
+    k: RoundKey,
+  ): { attempt: number; phase: number; take: number; hadTensor: boolean; refused: string | null }[] {
+    const sql =
+      'SELECT attempt, phase, take, digest, refused FROM answers WHERE run = ? AND round = ? ORDER BY attempt, phase';
+    return (this.#db.prepare(sql).all(k.runId, k.round) as Row[]).map((row) => ({
+      attempt: Number(row['attempt']),
+      phase: Number(row['phase']),
+      take: Number(row['take']),
+      hadTensor: row['digest'] !== null,
+      refused: row['refused'] === null ? null : String(row['refused']),
+    }));
+  }
+  /** Durable when this returns, the scheme's secret with it. Nothing may be sent before. @throws {FedError} UPDATE_CHANGED */
+  addAnswer(k: AttemptKey, a: StoredAnswer): void {
+    if (this.answer(k, a.phase) !== null)
+      throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} phase ${a.phase} was answered`);
+    const sql = 'INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)';
+    const at: Param[] = [k.runId, k.round, k.attempt, a.phase, a.take, JSON.stringify(a.body)];
+    this.#run(sql, ...at, a.tensor, a.tensorSha256, a.secret, a.signature, a.epsilon);
+  }
+  /** The coordinator will never take this answer: it is not sent again. */
+  markRefused(k: AttemptKey, phase: number, code: string): void {
+    const sql = 'UPDATE answers SET refused = ? WHERE run = ? AND round = ? AND attempt = ? AND phase = ?';
+    this.#run(sql, code, k.runId, k.round, k.attempt, phase);
+  }
+
+  /** Drops updates and answers of rounds below `round`: they can never be asked for again. Which plans were seen stays. */
+  forgetBefore(runId: string, round: number): void {
+    this.#run('DELETE FROM updates WHERE run = ? AND round < ?', runId, round);
+    this.#run('DELETE FROM answers WHERE run = ? AND round < ?', runId, round);
+  }
+
+  close(): void {
+    if (this.#db.isOpen) this.#db.close();
+  }
+}
+
+function toAnswer(row: Row): StoredAnswer {
+  return {
+    phase: Number(row['phase']),
+    take: Number(row['take']),
+    body: z.json().parse(JSON.parse(String(row['body']))),
+    tensor: bytesOf(row['tensor']),
+    tensorSha256: row['digest'] === null ? null : String(row['digest']),
+    secret: bytesOf(row['secret']),
+    signature: String(row['signature']),
+    epsilon: row['epsilon'] === null ? null : String(row['epsilon']),
+  };
+}

@@ -1,0 +1,196 @@
+/**
+ * A whole run on cheap stubs: a discriminator is a hash, a generator a short vector, so that a round takes milliseconds.
+ * Everything else is the real thing: policy, keys, signatures, stores, ledgers, links.
+ */
+import { readFileSync } from 'node:fs';
+import { Coordinator } from '../../coordinator/coordinator.ts';
+import type { CoordinatorOptions } from '../../coordinator/coordinator.ts';
+import type { GeneratorTrainer } from '../../coordinator/core/generator-trainer.ts';
+import { MemoryStore } from '../../coordinator/store/memory.ts';
+import { packFloat32, unpackFloat32 } from '../../shared/aggregation/clear.ts';
+import { sha256Hex } from '../../shared/audit/canonical.ts';
+import { gaussianEvent, poissonGaussianEvent } from '../../shared/dp/event.ts';
+import { createSigningKeys, createSiteKeys, publicKeys } from '../../shared/identity/keys.ts';
+import type { SigningKeys, SiteKeys } from '../../shared/identity/keys.ts';
+import { publicPart } from '../../shared/identity/jwk.ts';
+import { EMPTY_ROSTER, withSite } from '../../shared/identity/roster.ts';
+import type { Roster } from '../../shared/identity/roster.ts';
+import type { SiteBounds } from '../../shared/policy/bounds.ts';
+import { loadPolicy } from '../../shared/policy/load.ts';
+import type { CheckedPolicy } from '../../shared/policy/load.ts';
+import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
+import { directLink } from '../../shared/protocol/direct-link.ts';
+import type { CoordinatorLink } from '../../shared/protocol/link.ts';
+import { SiteAgent } from '../../site-agent/agent.ts';
+import type { SiteAgentOptions } from '../../site-agent/agent.ts';
+import type { SiteComputation } from '../../site-agent/core/computation.ts';
+import { Ledger } from '../../site-agent/shell/ledger.ts';
+import { Outbox } from '../../site-agent/shell/outbox.ts';
+
+export const RUN_ID = '6f9b2c1e-3c55-4e0f-9a53-0d5e7a1f2b3c';
+/** Values of the stub generator, and of an update. */
+export const LENGTH = 6;
+const MOMENTS = 4;
+
+interface PolicyFile {
+  training: Record<string, unknown>;
+  privacy: Record<string, unknown>;
+  aggregation: Record<string, unknown>;
+  warmStart: { noiseMultiplier: number };
+}
+
+/** The research policy with a short run: `rounds` generator rounds behind one moment round. */
+export function testPolicy(o: {
+  rounds?: number;
+  steps?: number;
+  warmUp?: number;
+  minSites?: number;
+  quorum?: number;
+  deadlineSeconds?: number;
+  maxSteps?: number;
+}): CheckedPolicy {
+  const file = JSON.parse(
+    readFileSync(new URL('../../policies/research-consortium.json', import.meta.url), 'utf8'),
+  ) as PolicyFile;
+  Object.assign(file.training, {
+    rounds: o.rounds ?? 3,
+    discriminatorSteps: o.steps ?? 2,
+    warmupDiscriminatorSteps: o.warmUp ?? 1,
+  });
+  Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200 });
+  Object.assign(file.warmStart, { maxReleases: 40 });
+  Object.assign(file.aggregation, {
+    scheme: 'clear',
+    minSites: o.minSites ?? 3,
+    minSurvivors: o.quorum ?? 3,
+    deadlineSeconds: o.deadlineSeconds ?? 600,
+  });
+  return loadPolicy(file, { availableSchemes: ['clear'] });
+}
+
+export const testBounds: SiteBounds = {
+  maxEpsilon: 10,
+  maxDelta: 1e-4,
+  minNoiseToSampleRate: 1,
+  maxSteps: 100_000,
+  maxImagesPerPatient: 100,
+  minSites: 1,
+  minSurvivors: 1,
+  schemes: ['clear', 'secagg', 'bfv'],
+  allowInsecure: false,
+  lifetime: { epsilon: 20, delta: 1e-4 },
+};
+
+/** Values in [-0.2, 0.2), a pure function of `seed`. */
+const valuesOf = (seed: string, n: number): Float32Array =>
+  Float32Array.from(
+    { length: n },
+    (_, i) => (parseInt(sha256Hex(`${seed} ${i}`).slice(0, 8), 16) / 2 ** 32 - 0.5) * 0.4,
+  );
+
+/** A site whose every result is a pure function of its arguments. */
+export class StubComputation implements SiteComputation {
+  steps = 0;
+  readonly #siteId: string;
+  readonly #policy: CheckedPolicy;
+  constructor(siteId: string, policy: CheckedPolicy) {
+    this.#siteId = siteId;
+    this.#policy = policy;
+  }
+  async initialState(): Promise<Uint8Array> {
+    return Buffer.from(sha256Hex('discriminator'));
+  }
+  discriminatorEvent() {
+    const { privacy } = this.#policy;
+    return poissonGaussianEvent(privacy.sampleRate, 'noiseMultiplier' in privacy ? privacy.noiseMultiplier : 0);
+  }
+  async discriminatorStep(...[state, plan, generator]: Parameters<SiteComputation['discriminatorStep']>) {
+    this.steps += 1;
+    const next = `${sha256Hex(state)} ${this.#siteId} ${plan.publicSeed} ${sha256Hex(packFloat32(generator))}`;
+    return { state: Buffer.from(sha256Hex(next)), fakes: { fakeLoss: 0.5, fakeAccuracy: 0.5 } };
+  }
+  async generatorGradient(...[state, plan, generator]: Parameters<SiteComputation['generatorGradient']>) {
+    const update = valuesOf(`${sha256Hex(state)} ${plan.round} ${sha256Hex(packFloat32(generator))}`, LENGTH);
+    return { update, fakes: { fakeLoss: 0.5, fakeAccuracy: 0.5 } };
+  }
+  momentEvent() {
+    const { warmStart } = this.#policy;
+    return gaussianEvent(warmStart.kind === 'moments' ? warmStart.noiseMultiplier : 0);
+  }
+  async noisedMoments() {
+    return valuesOf(`${this.#siteId} moments`, MOMENTS);
+  }
+}
+
+/** A generator that walks along the mean update. */
+export class StubTrainer implements GeneratorTrainer {
+  applied = 0;
+  async initialState() {
+    return packFloat32(new Float32Array(LENGTH));
+  }
+  weights(state: Uint8Array) {
+    return unpackFloat32(state);
+  }
+  updateLength(plan: { kind: string }) {
+    return plan.kind === 'moments' ? MOMENTS : LENGTH;
+  }
+  async fitMoments(...[state, , sum, progress]: Parameters<GeneratorTrainer['fitMoments']>) {
+    progress(1);
+    return packFloat32(unpackFloat32(state).map((w, i) => w + sum[i % sum.length]));
+  }
+  async applyGradients(...[state, , sum, contributors]: Parameters<GeneratorTrainer['applyGradients']>) {
+    this.applied += 1;
+    return packFloat32(unpackFloat32(state).map((w, i) => w - sum[i] / contributors.length));
+  }
+}
+
+export interface Cast {
+  readonly coordinator: SigningKeys;
+  readonly sites: ReadonlyMap<string, SiteKeys>;
+  readonly roster: Roster;
+}
+
+/** Keys for a coordinator and for sites called site-a, site-b, and so on. */
+export function castOf(n: number): Cast {
+  const ids = Array.from(
+    { length: n },
+    (_, i) => `site-${String.fromCharCode(97 + (i % 26))}${i < 26 ? '' : String(i)}`,
+  );
+  const sites = new Map(ids.map((id) => [id, createSiteKeys()]));
+  const roster = [...sites].reduce((r, [id, keys]) => withSite(r, id, publicKeys(keys)), EMPTY_ROSTER);
+  return { coordinator: createSigningKeys(), sites, roster };
+}
+
+export function coordinatorOf(cast: Cast, policy: CheckedPolicy, o: Partial<CoordinatorOptions> = {}): Coordinator {
+  return new Coordinator({
+    policy,
+    runId: RUN_ID,
+    store: new MemoryStore(),
+    blobs: new MemoryBlobStore(),
+    trainer: new StubTrainer(),
+    identity: cast.coordinator,
+    roster: () => cast.roster,
+    ...o,
+  });
+}
+
+export function agentOf(
+  cast: Cast,
+  policy: CheckedPolicy,
+  siteId: string,
+  link: CoordinatorLink | Coordinator,
+  o: Partial<SiteAgentOptions> = {},
+): SiteAgent {
+  return new SiteAgent({
+    siteId,
+    keys: cast.sites.get(siteId)!,
+    coordinatorKey: publicPart(cast.coordinator.signing),
+    link: link instanceof Coordinator ? directLink(link, siteId) : link,
+    policy,
+    bounds: testBounds,
+    ledger: new Ledger(':memory:'),
+    outbox: new Outbox(':memory:'),
+    computation: new StubComputation(siteId, policy),
+    ...o,
+  });
+}
