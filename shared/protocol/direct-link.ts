@@ -1,5 +1,5 @@
 import { FedError } from '../errors.ts';
-import type { CoordinatorLink, RequestHandler } from './link.ts';
+import type { CoordinatorLink, Reply, RequestHandler } from './link.ts';
 import { CallType, MAX_MESSAGE_BYTES, openReply, parseMessage, refusal } from './messages.ts';
 
 /**
@@ -14,7 +14,7 @@ export function directLink(handler: RequestHandler, siteId: string): Coordinator
       if (closed) throw new FedError('LINK_LOST', 'the link is closed');
       const sent = asOnTheWire(payload);
       const reply = await handler.handle(siteId, parseMessage(CallType, type), sent).catch(refusal);
-      return openReply(asOnTheWire(reply, Infinity));
+      return openReply(answerOnTheWire(reply));
     },
     onWake(listener) {
       const stop = handler.onWake((sites) => {
@@ -32,6 +32,15 @@ export function directLink(handler: RequestHandler, siteId: string): Coordinator
       stops.clear();
     },
   };
+}
+
+/** A reply that cannot be written as JSON is the coordinator's bug. */
+function answerOnTheWire(reply: Reply): unknown {
+  try {
+    return asOnTheWire(reply, Infinity);
+  } catch (error) {
+    return refusal(new TypeError('unwritable reply', { cause: error }));
+  }
 }
 
 /**
