@@ -1,15 +1,21 @@
+import type { Linter } from 'eslint';
 import tseslint from 'typescript-eslint';
 
 /** Nothing may be imported across these borders; `test/rules/imports.test.ts` holds the same rule as a test. */
-const border = (forbidden: string, why: string) => ({
-  'no-restricted-imports': ['error', { patterns: [{ regex: forbidden, message: why }] }] as const,
+const border = (forbidden: string, why: string): Linter.RulesRecord => ({
+  'no-restricted-imports': ['error', { patterns: [{ regex: forbidden, message: why }] }],
 });
 
 export default tseslint.config(
   { ignores: ['node_modules/', 'dist/', 'runs/', 'coverage/'] },
   ...tseslint.configs.recommendedTypeChecked,
   {
-    languageOptions: { parserOptions: { projectService: { allowDefaultProject: ['eslint.config.ts', 'vitest.config.ts'] }, tsconfigRootDir: import.meta.dirname } },
+    languageOptions: {
+      parserOptions: {
+        projectService: { allowDefaultProject: ['eslint.config.ts', 'vitest.config.ts'] },
+        tsconfigRootDir: import.meta.dirname,
+      },
+    },
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
@@ -19,11 +25,30 @@ export default tseslint.config(
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/require-await': 'off',
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
-      'no-restricted-properties': ['error', { object: 'Math', property: 'random', message: 'Privacy code takes a generator as an argument; see shared/random.ts.' }],
+      'no-restricted-properties': [
+        'error',
+        {
+          object: 'Math',
+          property: 'random',
+          message: 'Privacy code takes a generator as an argument; see shared/random.ts.',
+        },
+      ],
     },
   },
-  { files: ['shared/**'], rules: border('(^|/)(site-agent|coordinator|bench|test)/', 'shared imports nothing of ours from outside shared.') },
-  { files: ['site-agent/**'], rules: border('(^|/)(coordinator|bench|test)/', 'A site agent never imports the coordinator.') },
-  { files: ['coordinator/**'], rules: border('(^|/)(site-agent|bench|test)/', 'The coordinator never imports a site agent.') },
-  { files: ['test/**', 'bench/**'], rules: { '@typescript-eslint/no-unsafe-assignment': 'off', '@typescript-eslint/no-unsafe-member-access': 'off' } },
+  {
+    files: ['shared/**'],
+    rules: border('(^|/)(site-agent|coordinator|bench|test)/', 'shared imports nothing of ours from outside shared.'),
+  },
+  {
+    files: ['site-agent/**'],
+    rules: border('(^|/)(coordinator|bench|test)/', 'A site agent never imports the coordinator.'),
+  },
+  {
+    files: ['coordinator/**'],
+    rules: border('(^|/)(site-agent|bench|test)/', 'The coordinator never imports a site agent.'),
+  },
+  {
+    files: ['test/**', 'bench/**'],
+    rules: { '@typescript-eslint/no-unsafe-assignment': 'off', '@typescript-eslint/no-unsafe-member-access': 'off' },
+  },
 );

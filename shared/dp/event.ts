@@ -56,6 +56,9 @@ export const gaussianEvent = (noiseMultiplier: number, count = 1): PrivacyEvent 
 export const poissonGaussianEvent = (sampleRate: number, noiseMultiplier: number, count = 1): PrivacyEvent =>
   readEvent({ kind: 'poisson-gaussian', sampleRate, noiseMultiplier, count });
 
+/** `count` steps without any mechanism: no accountant bounds them. */
+export const notPrivateEvent = (count = 1): PrivacyEvent => readEvent({ kind: 'not-private', count });
+
 /** The same event with another count; used to take one step's worth out of a plan. */
 export const withCount = (event: PrivacyEvent, count: number): PrivacyEvent => readEvent({ ...event, count });
 

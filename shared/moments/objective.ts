@@ -5,10 +5,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { float32, type Engine, type Program, type TensorFunction } from '../engine/program.ts';
-import type { Architecture } from '../gan/architecture.ts';
-import type { GanConfig } from '../gan/config.ts';
 import { addToFlat, parameterFeeds, parameterInputs, type Layout } from '../gan/layout.ts';
 import { PlainNet } from '../gan/plain-net.ts';
+import type { Gan } from '../gan/registry.ts';
 import { CONSTANT_COORDINATE, momentRows } from './embedding.ts';
 import type { FeatureSet } from './features.ts';
 
@@ -86,14 +85,14 @@ export class MomentObjective {
 
   static async create(p: {
     engine: Engine;
-    architecture: Architecture;
-    config: GanConfig;
-    layout: Layout;
+    gan: Gan;
     features: FeatureSet;
     targets: MomentTargets;
     batch: number;
   }): Promise<MomentObjective> {
-    const { architecture, config, features, layout } = p;
+    const { features } = p;
+    const { architecture, config } = p.gan;
+    const { layout } = p.gan.generator;
     const batch = p.batch + (p.batch % 2);
     const names = layout.entries.map(({ name }) => name);
     const fn: TensorFunction = ({ z, oneHot, means, classWeights, ...rest }) => {
@@ -125,8 +124,8 @@ export class MomentObjective {
 
   /**
    * @param generator - [d] flat parameters.
-   * @param z - [batch, latent]
-   * @param labels - [batch]
+   * @param z - [batch, latent], independent N(0, 1).
+   * @param oneHot - [batch, classes]; each half holds every class.
    * @returns the gradient [d] and the loss, which may be negative: a constant is left out.
    */
   async gradient(

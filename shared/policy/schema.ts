@@ -39,10 +39,11 @@ export const Training = z.strictObject({
   weightDecayD: z.number().min(0).lt(1),
   emaDecay: z.number().min(0).lt(1).describe('Average of the generator that is released; 0 releases the last one.'),
   momentWeight: z.number().min(0).describe('Weight of the moment term in the objective of G; 0 leaves it out.'),
-  discriminatorAveraging: z
-    .strictObject({ everyRounds: Count })
-    .optional()
-    .describe('Average the noised discriminators of all sites now and then.'),
+  averageDecayD: z
+    .number()
+    .min(0)
+    .lt(1)
+    .describe('Average over its own noised steps that a discriminator judges fakes with; 0 judges with the last one.'),
   adaptiveSteps: AdaptiveSteps.optional(),
 });
 
@@ -51,6 +52,9 @@ const privacyBase = {
   unit: z.literal('patient'),
   neighbours: z.literal('add-or-remove-one'),
   clipNorm: Positive.describe('C: L2 norm of one patient’s gradient.'),
+  clipRule: z
+    .enum(['clip', 'normalise'])
+    .describe('"clip" shortens what is longer than C; "normalise" brings every gradient to C.'),
   sampleRate: Probability.describe('q: chance of a patient to join a step.'),
   expectedBatch: Positive.describe('What sums are divided by: sampleRate times the declared number of patients.'),
   maxBatch: Count.describe('Places in a step. The chance of more is added to delta.'),
@@ -74,9 +78,18 @@ export const Privacy = z.discriminatedUnion('mechanism', [
 export const MomentFeatures = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('fourier'),
-    frequencies: Count.max(65_536).describe('For each bandwidth; each gives a cosine and a sine.'),
-    bandwidths: z.array(Positive).min(1).max(16).describe('Kernel widths, in the unit of pixels in [-1, 1].'),
     seed: z.string().min(1).max(128).describe('Public.'),
+    blocks: z
+      .array(
+        z.strictObject({
+          on: z.enum(['pixels', 'wavelets']).describe('Pixels in [0, 1], or the wavelet vector of norm 1.'),
+          bandwidth: Positive.describe('Width of the Gaussian kernel, in the unit of what it looks at.'),
+          frequencies: Count.max(16_384).describe('Random frequencies; each gives a cosine and a sine.'),
+          weight: Positive.describe('Share of the squared norm of 1, relative to the other blocks.'),
+        }),
+      )
+      .min(1)
+      .max(16),
   }),
 ]);
 

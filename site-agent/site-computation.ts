@@ -1,0 +1,204 @@
+/**
+ * Steps 1 to 4 of the data's path on this site's images: what `round.ts` calls, with everything private in one place.
+ *
+ * What leaves this class is a noised state, a generator gradient made from it, or a noised moment sum. Counts, labels
+ * and images stay inside. Not audited.
+ */
+import { samplePatients } from '../shared/dp/poisson.ts';
+import { gaussianEvent, notPrivateEvent, poissonGaussianEvent, type PrivacyEvent } from '../shared/dp/event.ts';
+import { latticeGaussian } from '../shared/dp/gaussian.ts';
+import { dangerouslyTrustAsClippedSum, privatize } from '../shared/dp/noised.ts';
+import { layPatients } from '../shared/dp/patient-batch.ts';
+import type { FakeBatch } from '../shared/dp/patient-gradient.ts';
+import type { Engine } from '../shared/engine/program.ts';
+import { FedError } from '../shared/errors.ts';
+import { type ClassWeights, classWeights, drawFakeInputs } from '../shared/gan/batch.ts';
+import { DiscriminatorTrainer } from '../shared/gan/discriminator-trainer.ts';
+import { GeneratorGradient } from '../shared/gan/generator-gradient.ts';
+import { initialise } from '../shared/gan/layout.ts';
+import {
+  discriminatorFromBytes,
+  discriminatorToBytes,
+  judgeOf,
+  startDiscriminator,
+} from '../shared/gan/noised-discriminator.ts';
+import { type Gan, openGan } from '../shared/gan/registry.ts';
+import { Sampler } from '../shared/gan/sampler.ts';
+import { imageAt } from '../shared/imaging/images.ts';
+import { momentImages, MomentSummer } from '../shared/moments/embedding.ts';
+import { featureSet } from '../shared/moments/features.ts';
+import { samplingOf, type SiteSampling } from '../shared/policy/cost.ts';
+import type { CheckedPolicy } from '../shared/policy/load.ts';
+import { discriminatorTrainingOf } from '../shared/policy/training.ts';
+import { declaredClasses, ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
+import type { RoundPlan } from '../shared/protocol/plan.ts';
+import type { RandomBytes } from '../shared/random.ts';
+import type { SiteComputation } from './core/computation.ts';
+import type { PrivateImages } from './imaging/private-images.ts';
+
+interface Parts {
+  readonly engine: Engine;
+  readonly policy: CheckedPolicy;
+  readonly siteId: string;
+  readonly images: PrivateImages;
+  /** `secureBytes`, but for tests. */
+  readonly random: RandomBytes;
+}
+
+export class DpSiteComputation implements SiteComputation {
+  readonly #p: Parts;
+  readonly #gan: Gan;
+  readonly #sampling: SiteSampling;
+  readonly #trainer: DiscriminatorTrainer;
+  readonly #generatorGradient: GeneratorGradient;
+  readonly #sampler: Sampler;
+
+  private constructor(
+    p: Parts,
+    gan: Gan,
+    trainer: DiscriminatorTrainer,
+    gradient: GeneratorGradient,
+    sampler: Sampler,
+  ) {
+    this.#p = p;
+    this.#gan = gan;
+    this.#sampling = samplingOf(p.policy, p.siteId);
+    this.#trainer = trainer;
+    this.#generatorGradient = gradient;
+    this.#sampler = sampler;
+  }
+
+  /**
+   * Compiles the site's programs.
+   * @throws {FedError} DATASET_INVALID when the images do not fit the policy: shape, classes, or more patients than it
+   *   declares for this site (its delta would not hold); LAYER_WITHOUT_NORM_RULE.
+   */
+  static async open(p: Parts): Promise<DpSiteComputation> {
+    checkDataset(p);
+    const { policy, engine } = p;
+    const gan = openGan(ganConfigOf(policy));
+    const { generatorBatch, fakesPerStep } = policy.training;
+    const trainer = await DiscriminatorTrainer.open(engine, gan, discriminatorTrainingOf(policy, p.siteId));
+    const gradient = await GeneratorGradient.open(engine, gan, generatorBatch, generatorBatch);
+    const sampler = await Sampler.open(engine, gan, fakesPerStep, 'batch');
+    return new DpSiteComputation(p, gan, trainer, gradient, sampler);
+  }
+
+  /** Public first values: the same discriminator at every site, so that the first fakes are judged alike. */
+  async initialState(plan: RoundPlan): Promise<Uint8Array> {
+    const seed = `discriminator ${plan.policySha256}`;
+    return discriminatorToBytes(startDiscriminator(initialise(this.#gan.discriminator.layout, seed)));
+  }
+
+  discriminatorEvent(): PrivacyEvent {
+    const { privacy } = this.#p.policy;
+    if (privacy.mechanism === 'none-insecure') return notPrivateEvent(1);
+    return poissonGaussianEvent(this.#sampling.sampleRate, privacy.noiseMultiplier, 1);
+  }
+
+  async discriminatorStep(bytes: Uint8Array, plan: RoundPlan, generator: Float32Array) {
+    const { images, policy, random } = this.#p;
+    const state = discriminatorFromBytes(bytes, this.#gan.discriminator.layout.length);
+    const groups = images.patientGroups;
+    const drawn = samplePatients(groups.length, this.#sampling, random);
+    const { imagesPerPatient } = policy.privacy;
+    const patients = Array.from(drawn, (i) => {
+      const rows = groups[i].images.slice(0, imagesPerPatient);
+      return { images: rows.map((row) => imageAt(images, row)), labels: rows.map((row) => images.labels[row]) };
+    });
+    const batch = layPatients(this.#gan.config, this.#sampling.maxBatch, imagesPerPatient, patients);
+    const fakes = await this.#fakes(plan, generator, `step ${state.step}`);
+    const gaussian = latticeGaussian(random);
+    const next = await this.#trainer.step(state, batch, fakes, gaussian);
+    return {
+      state: discriminatorToBytes(next.state),
+      fakes: { fakeLoss: next.fakeLoss, fakeAccuracy: next.fakeAccuracy },
+    };
+  }
+
+  async generatorGradient(bytes: Uint8Array, plan: RoundPlan, generator: Float32Array) {
+    const state = discriminatorFromBytes(bytes, this.#gan.discriminator.layout.length);
+    const seed = `${plan.publicSeed} ${this.#p.siteId} generator`;
+    const { generatorClipNorm } = this.#p.policy.privacy;
+    const { update, fakeLoss, fakeAccuracy } = await this.#generatorGradient.update(
+      generator,
+      judgeOf(state),
+      this.#classes(plan),
+      seed,
+      generatorClipNorm,
+    );
+    return { update, fakes: { fakeLoss, fakeAccuracy } };
+  }
+
+  momentEvent(): PrivacyEvent {
+    const { policy } = this.#p;
+    if (policy.privacy.mechanism === 'none-insecure') return notPrivateEvent(1);
+    if (policy.warmStart.kind !== 'moments') throw new FedError('PARAMETER_INVALID', 'the policy has no moment round');
+    return gaussianEvent(policy.warmStart.noiseMultiplier, 1);
+  }
+
+  async noisedMoments(_plan: RoundPlan): Promise<Float32Array> {
+    const { policy, engine, images, random } = this.#p;
+    const { warmStart, privacy } = policy;
+    if (warmStart.kind !== 'moments') throw new FedError('PARAMETER_INVALID', 'the policy has no moment round');
+    const shape = { channels: images.channels, size: images.size };
+    const features = featureSet(warmStart.features, shape);
+    const summer = await MomentSummer.create(engine, features, shape, policy.model.classes.length);
+    try {
+      const chosen = momentImages(
+        images.patientGroups.map((patient) => patient.images),
+        images.labels,
+        privacy.imagesPerPatient,
+      );
+      const sum = dangerouslyTrustAsClippedSum(await summer.sum(images.pixels, chosen), 1);
+      const noised = privatize(
+        sum,
+        { clipNorm: 1, noiseMultiplier: warmStart.noiseMultiplier },
+        latticeGaussian(random),
+      );
+      return Float32Array.from(noised.values);
+    } finally {
+      await summer.dispose();
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all([this.#trainer.dispose(), this.#generatorGradient.dispose(), this.#sampler.dispose()]);
+  }
+
+  /** Which classes this site draws: those it declares, from the policy's distribution. Public. */
+  #classes(plan: RoundPlan): ClassWeights {
+    const { policy, siteId } = this.#p;
+    return classWeights(labelDistribution(policy), declaredClasses(policy, siteId), plan.declarers);
+  }
+
+  async #fakes(plan: RoundPlan, generator: Float32Array, name: string): Promise<FakeBatch> {
+    const { latent } = this.#gan.config;
+    const { distribution } = this.#classes(plan);
+    const seed = `${plan.publicSeed} ${this.#p.siteId} ${name}`;
+    const inputs = drawFakeInputs(this.#p.policy.training.fakesPerStep, latent, distribution, seed);
+    return { images: await this.#sampler.images(generator, inputs), labels: inputs.labels };
+  }
+}
+
+/** Findings about the site's own folder, told to its own operator before it takes part in anything. */
+function checkDataset({ policy, siteId, images }: Parts): void {
+  const { model } = policy;
+  if (images.channels !== model.channels || images.size !== model.imageSize)
+    throw new FedError('DATASET_INVALID', `images are not ${model.channels} x ${model.imageSize} x ${model.imageSize}`);
+  if (images.classNames.join('\n') !== model.classes.join('\n'))
+    throw new FedError(
+      'DATASET_INVALID',
+      `classes are ${images.classNames.join(', ')}, not ${model.classes.join(', ')}`,
+    );
+  const declared = new Set(declaredClasses(policy, siteId));
+  const stray = images.labels.find((label) => !declared.has(label));
+  if (stray !== undefined)
+    throw new FedError(
+      'DATASET_INVALID',
+      `holds class "${model.classes[stray]}", which the policy does not list for ${siteId}`,
+    );
+  const { patientsAtMost } = samplingOf(policy, siteId);
+  if (images.patientGroups.length > patientsAtMost)
+    throw new FedError('DATASET_INVALID', `more patients than the policy's ${patientsAtMost} for ${siteId}`);
+}
