@@ -19,5 +19,6 @@ export async function readArrayDataset(target: string, options: ReadOptions): Pr
   if (!/\.npz$/i.test(target)) return loadSource(await idxSource(target, options), options);
   await using handle = await open(target);
   const { size } = await handle.stat();
-  return loadSource(await npzSource(fileSource(handle, size), path.basename(target), options), options);
+  // Awaited here: the file is closed on the way out, and a rejection must already have its handler by then.
+  return await loadSource(await npzSource(fileSource(handle, size), path.basename(target), options), options);
 }

@@ -82,6 +82,8 @@ const ROWS: readonly (readonly [glyphs: string, rows: readonly string[]])[] = [
 
 export const GLYPH_WIDTH = 6;
 export const GLYPH_HEIGHT = 7;
+/** These hang below the line. */
+const DESCENDERS = { glyphs: 'gpqy', rows: 2 };
 
 /** Seven rows of five characters each. */
 function glyphOf(character: string): readonly string[] {
@@ -122,9 +124,11 @@ export function drawText(
   colour: readonly [number, number, number],
 ): void {
   [...text].forEach((character, k) => {
+    const drop = DESCENDERS.glyphs.includes(character) ? DESCENDERS.rows : 0;
     glyphOf(character).forEach((row, gy) => {
       for (let gx = 0; gx < 5; gx++)
-        if (row[gx] === '#') fill(sheet, x + (k * GLYPH_WIDTH + gx) * scale, y + gy * scale, scale, scale, colour);
+        if (row[gx] === '#')
+          fill(sheet, x + (k * GLYPH_WIDTH + gx) * scale, y + (gy + drop) * scale, scale, scale, colour);
     });
   });
 }

@@ -83,6 +83,7 @@ export function parseNpyHeader(bytes: Uint8Array): NpyHeader {
   const shapeText = /'shape'\s*:\s*\(([\d,\sL]*)\)/.exec(text);
   if (!fortran || !shapeText) refuse('the npy header lacks fortran_order or shape');
   const shape = shapeText![1].split(',').flatMap((s) => (s.trim() === '' ? [] : [Number.parseInt(s, 10)]));
+  if (!shape.every(Number.isSafeInteger)) refuse(`shape (${shapeText![1].slice(0, 80)}) is impossible`);
   if (shape.length > 8) refuse(`${shape.length} dimensions`);
 
   const [, order, kind, digits] = descr!;

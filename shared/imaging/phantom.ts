@@ -145,10 +145,10 @@ function drawOne(
 
 function drawRadiograph(name: keyof typeof RADIOGRAPHS, edge: number, body: Seeded, view: Seeded): Float32Array {
   const pose = {
-    dx: view.normal(0, 0.035),
-    dy: view.normal(0, 0.035),
-    scale: view.normal(0.97, 0.03),
-    turn: view.normal(0, 0.06),
+    dx: view.normal(0, 0.022),
+    dy: view.normal(0, 0.022),
+    scale: view.normal(0.97, 0.02),
+    turn: view.normal(0, 0.035),
   };
   const exposure = view.normal(1, 0.06);
   const plate = new Plate(edge, pose);
