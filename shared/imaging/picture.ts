@@ -23,22 +23,23 @@ export type Fit = 'crop' | 'pad' | 'stretch';
 // ITU-R BT.601 luma, the weights of PIL's convert("L").
 const LUMA = [0.299, 0.587, 0.114] as const;
 
+/** Writes one channel as [-1, 1] into `out`, which it returns. */
+function fillUnit<T extends Float32Array | Float64Array>(p: Picture, channel: number, out: T): T {
+  const [low, high] = p.range;
+  for (let i = 0; i < out.length; i++) {
+    const x = ((p.data[i * p.channels + channel] - low) / (high - low)) * 2 - 1;
+    if (x >= -1 && x <= 1) out[i] = x;
+    else if (p.outside === 'refuse' || Number.isNaN(x))
+      throw new FedError('IMAGE_UNREADABLE', `a pixel is outside [${low}, ${high}]`);
+    else out[i] = x < 0 ? -1 : 1;
+  }
+  return out;
+}
+
 /** The picture's planes as [-1, 1], one or three of them. */
 function planes(p: Picture, channels: 1 | 3): Float64Array[] {
-  const [low, high] = p.range;
-  const unit = (v: number): number => {
-    const x = ((v - low) / (high - low)) * 2 - 1;
-    if (x >= -1 && x <= 1) return x;
-    if (p.outside === 'refuse' || Number.isNaN(x))
-      throw new FedError('IMAGE_UNREADABLE', `a pixel is outside [${low}, ${high}]`);
-    return x < 0 ? -1 : 1;
-  };
   const area = p.width * p.height;
-  const split = Array.from({ length: p.channels }, (_, c) => {
-    const plane = new Float64Array(area);
-    for (let i = 0; i < area; i++) plane[i] = unit(p.data[i * p.channels + c]);
-    return plane;
-  });
+  const split = Array.from({ length: p.channels }, (_, c) => fillUnit(p, c, new Float64Array(area)));
   if (channels === p.channels) return split;
   if (channels === 3) return [split[0], split[0], split[0]];
   const [r, g, b] = split as [Float64Array, Float64Array, Float64Array];
@@ -75,6 +76,7 @@ export function toUnitImage(p: Picture, size: number, channels: 1 | 3, fit: Fit)
     throw new FedError('IMAGE_UNREADABLE', `${p.data.length} values are not ${p.width} × ${p.height} × ${p.channels}`);
   if (!(p.range[1] > p.range[0])) throw new FedError('IMAGE_UNREADABLE', `the range [${p.range.join(', ')}] is empty`);
   const out = new Float32Array(channels * size * size);
+  if (channels === 1 && p.channels === 1 && p.width === size && p.height === size) return fillUnit(p, 0, out);
   planes(p, channels).forEach((plane, c) => {
     const isSquare = p.width === p.height || fit === 'stretch';
     const shaped = isSquare ? plane : square(plane, p.width, p.height, fit);

@@ -2,9 +2,11 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { inspect } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { imageAt, type LabelledImages, toBytes } from '../../shared/imaging/images.ts';
+import { parseIdx } from '../../shared/imaging/idx-source.ts';
 import { encodeNpy, type NumberArray, parseNpy } from '../../shared/imaging/npy.ts';
 import { toUnitImage } from '../../shared/imaging/picture.ts';
 import { encodePng } from '../../shared/imaging/png.ts';
@@ -156,6 +158,26 @@ describe('npz', () => {
     expect(() => parseNpy(lie)).toThrow(/needs 999999999999999 bytes/);
     const pickled = Buffer.from(Buffer.from(bomb).toString('latin1').replace('|u1', '|O8'), 'latin1');
     expect(() => parseNpy(pickled)).toThrow(/could run code/);
+  });
+
+  test('zip and gzip bombs are refused without being unpacked', async () => {
+    const zeros = await encodeNpz({ images: new Uint8Array(2 ** 24), labels: encodeNpy(Uint8Array.of(0), [1]) });
+    const entry = zeros.indexOf('PK\x01\x02', 0, 'latin1');
+    const file = path.join(root, 'bomb.npz');
+    for (const [declared, reason] of [
+      [1000, /cannot be decompressed/],
+      [2 ** 31, /which is impossible/],
+    ] as const) {
+      // prettier-ignore
+      zeros.writeUInt32LE(declared, entry + 24);
+      await writeFile(file, zeros);
+      await expect(readDataset(file, grey)).rejects.toEqual(refused(reason));
+    }
+    const gz = gzipSync(
+      Buffer.concat([Buffer.from([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28]), new Uint8Array(2 ** 24)]),
+    );
+    expect(() => parseIdx(gz, 'bomb.gz')).toThrow(/DATASET_INVALID: bomb\.gz: cannot be decompressed/);
+    expect(() => parseIdx(gz, 'bomb.gz', 100)).toThrow(/more than the limit of 100/);
   });
 
   test('maxImages is taken evenly, so that sorted classes all stay', async () => {
