@@ -16,7 +16,7 @@ import { traceToOnnx } from './trace.ts';
 /** One sentence for people: what is missing, and what to do. */
 const ADVICE: Readonly<Record<Exclude<OrtEngineName, 'cpu'>, string>> = {
   webgpu:
-    'The engine webgpu found no GPU it can use: install its driver (on Linux with Vulkan: apt-get install libvulkan1 mesa-vulkan-drivers, or the vendor’s driver), or choose --engine cpu.',
+    'The engine webgpu found no GPU it can use: install its Vulkan driver (on Debian: apt-get install libvulkan1, and the GPU vendor’s package), or choose --engine cpu.',
   cuda: 'The engine cuda needs an NVIDIA GPU and the CUDA provider: npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12',
   coreml: 'The engine coreml is part of macOS and exists nowhere else: choose --engine cpu.',
   dml: 'The engine dml (DirectML) is part of Windows and exists nowhere else: choose --engine cpu.',

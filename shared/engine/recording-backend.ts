@@ -11,7 +11,7 @@ import { normalisations } from './kernels/normalise.ts';
 import { pools } from './kernels/pool.ts';
 import { reductions } from './kernels/reduce.ts';
 import { resizes } from './kernels/resize.ts';
-import type { Inputs, Rule, Rules } from './kernels/rule.ts';
+import type { Rule, Rules } from './kernels/rule.ts';
 import { shapes } from './kernels/shape.ts';
 import type { Specs, TensorFunction } from './program.ts';
 

@@ -64,8 +64,11 @@ const convolve = (g: Graph, x: Value, filter: Value, i: Info, group: number) =>
     group: int(group),
   });
 
-/** Its transpose: from dy in NCHW to the gradient of the input, with a filter [out, in / group, height, width]. */
-function convolveBack(g: Graph, dy: Value, filter: Value, i: Info, group: number): Value {
+/**
+ * Its transpose: from dy in NCHW to the gradient of the input, with a filter [out, in, height, width]. Without groups:
+ * ONNX Runtime's WebGPU provider computes grouped transposed convolutions wrongly.
+ */
+function convolveBack(g: Graph, dy: Value, filter: Value, i: Info): Value {
   const [bottom, right] = endPads(i);
   const natural = (out: number, stride: number, effective: number, before: number, after: number) =>
     (out - 1) * stride + effective - before - after;
@@ -77,7 +80,6 @@ function convolveBack(g: Graph, dy: Value, filter: Value, i: Info, group: number
   return g.add('ConvTranspose', [dy, filter], [i.batchSize, i.inChannels, i.inHeight, i.inWidth], 'float32', {
     ...geometry(i),
     output_padding: ints(extra),
-    group: int(group),
   });
 }
 
@@ -114,7 +116,7 @@ const conv2d: Rule<ConvAttrs> = (g, { x, filter }, attrs) => {
 const backpropInput: Rule<tf.Conv2DBackpropInputAttrs> = (g, { dy, filter }, attrs) => {
   const info = describe(attrs.inputShape, filter.shape, attrs);
   const last = isLast(attrs);
-  return fromNchw(g, convolveBack(g, toNchw(g, dy, last), g.transpose(filter, [3, 2, 0, 1]), info, 1), last);
+  return fromNchw(g, convolveBack(g, toNchw(g, dy, last), g.transpose(filter, [3, 2, 0, 1]), info), last);
 };
 
 const backpropFilter: Rule<tf.Conv2DBackpropFilterAttrs> = (g, { x, dy }, attrs) => {
@@ -136,9 +138,15 @@ const depthwise: Rule<ConvAttrs> = (g, { x, filter }, attrs) => {
   return fromNchw(g, convolve(g, toNchw(g, x, last), perChannel(g, filter), info, info.inChannels), last);
 };
 
+/** As a full convolution whose filter is zero between different channels. */
 const depthwiseBackpropInput: Rule<tf.DepthwiseConv2dNativeBackpropInputAttrs> = (g, { dy, filter }, attrs) => {
   const info = describe(attrs.inputShape, filter.shape, attrs, true);
-  return g.transpose(convolveBack(g, g.transpose(dy, TO_NCHW), perChannel(g, filter), info, info.inChannels), TO_NHWC);
+  const [outs, ins] = [info.outChannels, info.inChannels];
+  const own = Float32Array.from({ length: outs * ins }, (_, at) =>
+    Math.floor(Math.floor(at / ins) / (outs / ins)) === at % ins ? 1 : 0,
+  );
+  const full = pair(g, 'Mul', perChannel(g, filter), g.constant(own, [outs, ins, 1, 1], 'float32'));
+  return g.transpose(convolveBack(g, g.transpose(dy, TO_NCHW), full, info), TO_NHWC);
 };
 
 const depthwiseBackpropFilter: Rule<tf.DepthwiseConv2dNativeBackpropFilterAttrs> = (g, { x, dy }, attrs) => {

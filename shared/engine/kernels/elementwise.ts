@@ -159,7 +159,10 @@ export const elementwise = {
   Round: unary('Round'),
   Rsqrt: ((g, { x }) =>
     g.add('Reciprocal', [g.add('Sqrt', [x], x.shape, 'float32')], x.shape, 'float32')) as Rule<unknown>,
-  Selu: unary('Selu', { alpha: float(tf.backend_util.SELU_SCALEALPHA / tf.backend_util.SELU_SCALE), gamma: float(tf.backend_util.SELU_SCALE) }),
+  Selu: unary('Selu', {
+    alpha: float(tf.backend_util.SELU_SCALEALPHA / tf.backend_util.SELU_SCALE),
+    gamma: float(tf.backend_util.SELU_SCALE),
+  }),
   Sigmoid: unary('Sigmoid'),
   Sign: unaryAnyType('Sign'),
   Sin: unary('Sin'),

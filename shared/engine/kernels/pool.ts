@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { ints, text, type Graph, type Value } from '../graph.ts';
+import { int, ints, type Graph, type Value } from '../graph.ts';
 import { endPads } from './conv.ts';
 import { pair } from './elementwise.ts';
 import { TO_NCHW, TO_NHWC, type Rule, type Rules } from './rule.ts';
@@ -57,6 +57,24 @@ function shares(i: Info): Float32Array {
   });
 }
 
+/**
+ * Adds windows of values back into images: a transposed convolution.
+ *
+ * @param windows - [images, places, outHeight, outWidth]
+ * @param filter - [places, 1, filterHeight, filterWidth]
+ */
+function spread(g: Graph, windows: Value, filter: Value, i: Info): Value {
+  const [bottom, right] = endPads(i);
+  const reach = (out: number, stride: number, size: number, pads: number) => (out - 1) * stride + size - pads;
+  return g.add('ConvTranspose', [windows, filter], [windows.shape[0], 1, i.inHeight, i.inWidth], 'float32', {
+    ...geometry(i),
+    output_padding: ints([
+      i.inHeight - reach(i.outHeight, i.strideHeight, i.filterHeight, i.padInfo.top + bottom),
+      i.inWidth - reach(i.outWidth, i.strideWidth, i.filterWidth, i.padInfo.left + right),
+    ]),
+  });
+}
+
 /** Each output's gradient, divided by its count, spread over its window. */
 const avgPoolGrad: Rule<PoolAttrs> = (g, { dy, input }, attrs) => {
   const i = describe(input.shape, attrs);
@@ -69,37 +87,57 @@ const avgPoolGrad: Rule<PoolAttrs> = (g, { dy, input }, attrs) => {
   const ones = new Float32Array(i.filterHeight * i.filterWidth).fill(1);
   const window = g.constant(ones, [1, 1, i.filterHeight, i.filterWidth], 'float32');
   const images = g.reshape(g.transpose(shared, TO_NCHW), [n * c, 1, h, w]);
-  const [bottom, right] = endPads(i);
-  const reach = (out: number, stride: number, filter: number, pads: number) => (out - 1) * stride + filter - pads;
-  const spread = g.add('ConvTranspose', [images, window], [n * c, 1, i.inHeight, i.inWidth], 'float32', {
-    ...geometry(i),
-    output_padding: ints([
-      i.inHeight - reach(h, i.strideHeight, i.filterHeight, i.padInfo.top + bottom),
-      i.inWidth - reach(w, i.strideWidth, i.filterWidth, i.padInfo.left + right),
-    ]),
-  });
-  return g.transpose(g.reshape(spread, [n, c, i.inHeight, i.inWidth]), TO_NHWC);
+  return g.transpose(g.reshape(spread(g, images, window, i), [n, c, i.inHeight, i.inWidth]), TO_NHWC);
 };
 
-/** Adds `updates` into zeros at flat positions; positions may repeat. */
-function scatter(g: Graph, size: number, positions: Value, updates: Value): Value {
-  const zeros = g.constant(new Float32Array(size), [size], 'float32');
-  return g.add('ScatterElements', [zeros, positions, updates], [size], 'float32', { reduction: text('add') });
+/** One filter for each place in a window, with a single 1 there: [places, 1, height, width]. */
+function places(g: Graph, i: Info): Value {
+  const n = i.filterHeight * i.filterWidth;
+  const identity = Float32Array.from({ length: n * n }, (_, at) => (at % n === Math.floor(at / n) ? 1 : 0));
+  return g.constant(identity, [n, 1, i.filterHeight, i.filterWidth], 'float32');
 }
 
-/** The gradient goes to the first maximum of each window, in row-major order. */
+/** 0 where a window's place lies in the image and -infinity where it lies in the padding: [1, places, outH, outW]. */
+function outside(g: Graph, i: Info): Value {
+  const n = i.filterHeight * i.filterWidth;
+  const values = Float32Array.from({ length: n * i.outHeight * i.outWidth }, (_, at) => {
+    const place = Math.floor(at / (i.outHeight * i.outWidth));
+    const cell = at % (i.outHeight * i.outWidth);
+    const row = Math.floor(cell / i.outWidth) * i.strideHeight - i.padInfo.top + Math.floor(place / i.filterWidth);
+    const column = (cell % i.outWidth) * i.strideWidth - i.padInfo.left + (place % i.filterWidth);
+    return row >= 0 && row < i.inHeight && column >= 0 && column < i.inWidth ? 0 : -Infinity;
+  });
+  return g.constant(values, [1, n, i.outHeight, i.outWidth], 'float32');
+}
+
+/**
+ * The gradient goes to the first maximum of each window, in row-major order.
+ *
+ * A convolution with one-hot filters lays each window's elements out as channels, the winner's channel takes dy, and
+ * the transposed convolution adds the channels back into place. (MaxPool's own indices do not exist on WebGPU.)
+ */
 const maxPoolGrad: Rule<PoolAttrs> = (g, { dy, input }, attrs) => {
   const i = describe(input.shape, attrs);
-  const outputs = [
-    { shape: outShape(i), dtype: 'float32' as const },
-    { shape: outShape(i), dtype: 'int64' as const },
-  ];
-  const [, winners] = g.addMany('MaxPool', [g.transpose(input, TO_NCHW)], outputs, geometry(i));
-  const length = outShape(i).reduce((a, b) => a * b, 1);
-  const size = i.batchSize * i.inChannels * i.inHeight * i.inWidth;
-  const updates = g.reshape(g.transpose(dy, TO_NCHW), [length]);
-  const flat = scatter(g, size, g.reshape(winners, [length]), updates);
-  return g.transpose(g.reshape(flat, [i.batchSize, i.inChannels, i.inHeight, i.inWidth]), TO_NHWC);
+  const n = i.filterHeight * i.filterWidth;
+  const images = i.batchSize * i.inChannels;
+  const cells = [i.outHeight, i.outWidth];
+  const planes = g.reshape(g.transpose(input, TO_NCHW), [images, 1, i.inHeight, i.inWidth]);
+  const attributes = { strides: ints([i.strideHeight, i.strideWidth]), pads: geometry(i).pads };
+  const windows = g.add('Conv', [planes, places(g, i)], [images, n, ...cells], 'float32', attributes);
+  const inside = pair(g, 'Add', windows, outside(g, i));
+  const winner = g.add('ArgMax', [inside], [images, 1, ...cells], 'int64', { axis: int(1), keepdims: int(1) });
+  const position = g.constant(
+    Int32Array.from({ length: n }, (_, at) => at),
+    [1, n, 1, 1],
+    'int32',
+  );
+  const wins = g.add('Equal', [g.cast(winner, 'int32'), position], [images, n, ...cells], 'bool');
+  const flow = g.reshape(g.transpose(dy, TO_NCHW), [images, 1, ...cells]);
+  const shares = pair(g, 'Mul', g.cast(wins, 'float32'), flow);
+  return g.transpose(
+    g.reshape(spread(g, shares, places(g, i), i), [i.batchSize, i.inChannels, i.inHeight, i.inWidth]),
+    TO_NHWC,
+  );
 };
 
 export const pools = {
