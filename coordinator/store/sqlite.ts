@@ -91,7 +91,7 @@ class SqliteTx implements Tx {
     this.#prepare(sql).run(...params);
   }
   #all(sql: string, ...params: Param[]): Row[] {
-    return this.#prepare(sql).all(...params) as Row[];
+    return this.#prepare(sql).all(...params);
   }
   #one<T>(schema: z.ZodType<T>, sql: string, ...params: Param[]): T | null {
     const row = this.#prepare(sql).get(...params) as Row | undefined;

@@ -56,6 +56,7 @@ export interface StoredAnswer {
 
 type Param = string | number | Uint8Array | null;
 type Row = Record<string, unknown>;
+const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null);
 const bytesOf = (value: unknown): Uint8Array | null => (value instanceof Uint8Array ? value : null);
 
 /** @param path - a file of this site's, made if missing; `:memory:` for a simulated site. */
@@ -69,7 +70,7 @@ export class Outbox {
   }
 
   #get(sql: string, ...params: Param[]): Row | undefined {
-    return this.#db.prepare(sql).get(...params) as Row | undefined;
+    return this.#db.prepare(sql).get(...params);
   }
   #run(sql: string, ...params: Param[]): void {
     this.#db.prepare(sql).run(...params);
@@ -140,7 +141,7 @@ export class Outbox {
       phase: Number(row['phase']),
       take: Number(row['take']),
       hadTensor: row['digest'] !== null,
-      refused: row['refused'] === null ? null : String(row['refused']),
+      refused: textOf(row['refused']),
     }));
   }
   /** Durable when this returns, the scheme's secret with it. Nothing may be sent before. @throws {FedError} UPDATE_CHANGED */
@@ -174,9 +175,9 @@ function toAnswer(row: Row): StoredAnswer {
     take: Number(row['take']),
     body: z.json().parse(JSON.parse(String(row['body']))),
     tensor: bytesOf(row['tensor']),
-    tensorSha256: row['digest'] === null ? null : String(row['digest']),
+    tensorSha256: textOf(row['digest']),
     secret: bytesOf(row['secret']),
     signature: String(row['signature']),
-    epsilon: row['epsilon'] === null ? null : String(row['epsilon']),
+    epsilon: textOf(row['epsilon']),
   };
 }
