@@ -28,7 +28,7 @@ export interface Measured {
    * @param factors - [units]; what each unit's gradient is multiplied by.
    * @param scaled - the tap gradient times the factor of its unit; asked for only where it is needed.
    */
-  sum(factors: Tensor1D, scaled: () => Tensor): Tensor[];
+  readonly sum: (factors: Tensor1D, scaled: () => Tensor) => Tensor[];
 }
 
 export interface NormRule<K extends LayerKind = LayerKind> {
@@ -67,7 +67,7 @@ const joined = (parts: Tensor[]): Tensor1D => (parts.length === 1 ? parts[0] : t
 function fromProducts(products: Tensor3D[], split: (sum: Tensor2D) => Tensor[]): Measured {
   return {
     squaredNorms: joined(products.map((product) => squares(product, [1, 2]))),
-    sum(factors) {
+    sum: (factors) => {
       let start = 0;
       const sums = products.map((product) => {
         const [units, rows, columns] = product.shape;
@@ -132,7 +132,7 @@ export const convolutionRule = (choose = cheaper): NormRule<'conv2d'> => ({
     return {
       // + 1 is the bias: the Gram matrix of an input that is one everywhere.
       squaredNorms: joined(inner.map((k, i) => tf.sum(tf.mul(bias ? tf.add(k, 1) : k, outer[i]), [1, 2]))),
-      sum(_, scaled) {
+      sum: (_, scaled) => {
         const dy = scaled() as Tensor4D;
         const attributes = { strides: layer.stride, pad: 'same', dataFormat: 'NHWC', filterShape: shape };
         const weight: Tensor = tf.engine().runKernel('Conv2DBackpropFilter', { x, dy }, attributes);
@@ -173,7 +173,7 @@ function blockGrams(layer: LayerOf<'conv2d'>, x: Tensor4D, first: Tensor4D, grou
     const all = gram(endToEnd(part));
     const [units, size] = all.shape;
     const length = size - furthest;
-    return tf.addN(offsets.map((o) => tf.slice(all, [0, o, o], [units, length, length]))) as Tensor3D;
+    return tf.addN<Tensor3D>(offsets.map((o) => tf.slice(all, [0, o, o], [units, length, length])));
   });
   const outer = taps.map((part) => {
     const whole = endToEnd(part);
@@ -202,10 +202,10 @@ function linear(input: Tensor2D, tap: Tensor2D, bias: boolean, groups: readonly 
   const squaredNorms = xs.map((x, i) => {
     const g = gs[i] as Tensor3D;
     if (way === 'product') {
-      const weight = squares(tf.matMul(x as Tensor3D, g, true, false), [1, 2]);
+      const weight = squares(tf.matMul(x, g, true, false), [1, 2]);
       return bias ? tf.add(weight, squares(tf.sum(g, 1), [1])) : weight;
     }
-    const inner = tf.matMul(x as Tensor3D, x as Tensor3D, false, true);
+    const inner = tf.matMul(x, x, false, true);
     return tf.sum(tf.mul(bias ? tf.add(inner, 1) : inner, tf.matMul(g, g, false, true)), [1, 2]);
   });
   return { squaredNorms: joined(squaredNorms), sum };

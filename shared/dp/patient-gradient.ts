@@ -52,11 +52,11 @@ export class PatientGradients {
   readonly #rule: GradientRule;
   readonly #program: Program;
 
-  private constructor(gan: Gan, shape: StepShape, micro: MicroBatch, rule: GradientRule, program: Program) {
+  private constructor(gan: Gan, shape: StepShape, cut: Passes, rule: GradientRule, program: Program) {
     this.#gan = gan;
     this.#shape = shape;
-    this.#micro = micro;
-    this.#passes = Math.ceil(shape.places / micro.patients);
+    this.#micro = cut.micro;
+    this.#passes = cut.passes;
     this.#rule = rule;
     this.#program = program;
   }
@@ -69,10 +69,10 @@ export class PatientGradients {
     rule: GradientRule = { kind: 'clip' },
     imagesAtOnce = IMAGES_AT_ONCE,
   ): Promise<PatientGradients> {
-    const micro = microBatchOf(shape, imagesAtOnce);
+    const cut = passesOf(shape, imagesAtOnce);
     const { fn, inputs } =
-      rule.kind === 'none-insecure' ? insecureGradientSum(gan, micro) : clippedSum(gan, micro, { rule });
-    return new PatientGradients(gan, shape, micro, rule, await engine.compile('patient-gradients', fn, inputs));
+      rule.kind === 'none-insecure' ? insecureGradientSum(gan, cut.micro) : clippedSum(gan, cut.micro, { rule });
+    return new PatientGradients(gan, shape, cut, rule, await engine.compile('patient-gradients', fn, inputs));
   }
 
   /**
@@ -142,11 +142,17 @@ export class PatientGradients {
   }
 }
 
-/** The fewest passes that hold at most `imagesAtOnce` images each; patients and fakes are spread evenly over them. */
-export function microBatchOf(shape: StepShape, imagesAtOnce: number): MicroBatch {
-  const { places, imagesPerPatient, fakes } = shape;
-  const passes = Math.min(places, Math.ceil((places * imagesPerPatient + fakes) / imagesAtOnce));
-  return { patients: Math.ceil(places / passes), imagesPerPatient, fakes: Math.ceil(fakes / passes) };
+/** How a step is cut: passes of the network, all of one shape. */
+export interface Passes {
+  readonly passes: number;
+  readonly micro: MicroBatch;
+}
+
+/** The fewest passes of about `imagesAtOnce` images; patients and fakes are spread evenly over them. */
+export function passesOf({ places, imagesPerPatient, fakes }: StepShape, imagesAtOnce: number): Passes {
+  const passes = Math.ceil((places * imagesPerPatient + fakes) / imagesAtOnce);
+  const micro = { patients: Math.ceil(places / passes), imagesPerPatient, fakes: Math.ceil(fakes / passes) };
+  return { passes, micro };
 }
 
 /** Rows [start, start + rows) of [?, each], with zeros where there are none. */

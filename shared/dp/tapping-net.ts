@@ -15,10 +15,10 @@ import { type NamedTensors, need } from '../gan/plain-net.ts';
  * z + tap, written as the identity: a tap is zero, and only its gradient is wanted. So nothing is added when the program
  * runs, and the gradient with respect to the tap is the gradient at the layer's output.
  */
-const withTap = tf.customGrad((...args) => {
+const withTap: (...zAndTap: Tensor[]) => Tensor = tf.customGrad((...args) => {
   const [z] = args as Tensor[];
   return { value: tf.clone(z), gradFunc: (dy: Tensor) => [dy, dy] };
-}) as (z: Tensor, tap: Tensor) => Tensor;
+});
 
 /** Computes a network and keeps, for each layer in order, what its norm rule needs. */
 export class TappingNet extends Net {

@@ -51,8 +51,8 @@ export function joinBatch(inputs: Record<string, Tensor>) {
   return {
     pixels: tf.transpose(tf.concat([inputs['images'], inputs['fakes']], 0), [0, 2, 3, 1]) as Tensor4D,
     oneHot: tf.concat([inputs['labels'], inputs['fakeLabels']], 0) as Tensor2D,
-    sign: tf.concat([tf.ones(real.shape), tf.fill(fakes.shape, -1)], 0) as Tensor1D,
-    weights: tf.concat([real, fakes], 0) as Tensor1D,
+    sign: tf.concat<Tensor1D>([tf.ones(real.shape), tf.fill(fakes.shape, -1)], 0),
+    weights: tf.concat<Tensor1D>([real, fakes], 0),
   };
 }
 

@@ -6,7 +6,7 @@
  * sums. So the update costs no epsilon.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
 import { type Engine, float32, type Program } from '../engine/program.ts';
 import { FedError } from '../errors.ts';
 import { drawFakeInputs, oneHot, type ClassWeights } from './batch.ts';
@@ -34,7 +34,7 @@ export function generatorGradientSum(gan: Gan, n: number): TensorProgram {
       const net = new PlainNet(Object.fromEntries(entries.map(({ name }, i) => [name, values[i]])));
       const images = gan.architecture.generator(net, latents, labels, gan.config);
       const logits = gan.architecture.discriminator(discriminator, images, labels, gan.config);
-      const fake = tf.fill([n], -1) as Tensor1D;
+      const fake = tf.fill<tf.Rank.R1>([n], -1);
       shown['fakeLoss'] = tf.keep(tf.sum(discriminatorLosses(gan.config.loss, logits, fake)));
       shown['calledFake'] = tf.keep(tf.sum(calledFake(logits)));
       return tf.sum(tf.mul(generatorLosses(gan.config.loss, logits), inputs['weights']));

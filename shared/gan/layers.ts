@@ -85,8 +85,8 @@ export interface BatchStatistics {
 
 export function batchStatistics(x: Tensor2D | Tensor4D): BatchStatistics {
   const axes = x.rank === 4 ? [0, 1, 2] : [0];
-  const mean = tf.mean(x, axes);
-  return { mean: mean as Tensor1D, variance: tf.mean(tf.square(tf.sub(x, mean)), axes) as Tensor1D };
+  const mean = tf.mean<Tensor1D>(x, axes);
+  return { mean, variance: tf.mean<Tensor1D>(tf.square(tf.sub(x, mean)), axes) };
 }
 
 /** (x - mean) / √(variance + ε), channel by channel. */
@@ -118,7 +118,7 @@ export function computeLayer(
 ): Tensor2D | Tensor4D {
   switch (layer.kind) {
     case 'dense':
-      return plus<Tensor2D>(tf.matMul(x as Tensor2D, p[0] as Tensor2D), p[1]);
+      return plus<Tensor2D>(tf.matMul(x, p[0]), p[1]);
     case 'conv2d':
       return plus(tf.conv2d(x as Tensor4D, p[0] as Tensor4D, layer.stride, 'same'), p[1]);
     case 'convTranspose2d': {
@@ -130,9 +130,9 @@ export function computeLayer(
     case 'groupNorm':
       return tf.add<Tensor4D>(tf.mul<Tensor4D>(x, p[0]), p[1]);
     case 'embedding':
-      return tf.matMul(x as Tensor2D, p[0] as Tensor2D);
+      return tf.matMul(x, p[0]);
     case 'labelPlanes': {
-      const planes = tf.matMul(x as Tensor2D, p[0] as Tensor2D);
+      const planes = tf.matMul(x, p[0]);
       return tf.reshape<tf.Rank.R4>(planes, [x.shape[0], layer.height, layer.width, layer.channels]);
     }
   }

@@ -3,7 +3,7 @@
  * cpu backend, one patient at a time, clipped and summed in float64.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor1D, Tensor4D } from '@tensorflow/tfjs';
+import type { Tensor, Tensor4D } from '@tensorflow/tfjs';
 import { layPatients, type PatientBatch, type PatientImages } from '../../shared/dp/patient-batch.ts';
 import type { FakeBatch } from '../../shared/dp/patient-gradient.ts';
 import { quietTensorflow } from '../../shared/engine/recording-backend.ts';
@@ -119,7 +119,7 @@ export function meanLoss(
   const pixels = tf.transpose(tf.tensor4d(flat, [n, channels, size, size]), [0, 2, 3, 1]);
   const hot = tf.oneHot(tf.tensor1d(Array.from(labels).slice(0, n), 'int32'), classes).toFloat() as tf.Tensor2D;
   const logits = gan.architecture.discriminator(new PlainNet(named), pixels, hot, gan.config);
-  return tf.mean(discriminatorLosses(loss, logits, tf.fill([n], sign) as Tensor1D));
+  return tf.mean(discriminatorLosses(loss, logits, tf.fill<tf.Rank.R1>([n], sign)));
 }
 
 /** One image set's gradient, in the layout. [d] */
