@@ -45,7 +45,7 @@ export interface NoisedGradient {
  */
 export function dangerouslyTrustAsClippedSum(values: Float32Array | Float64Array, clipNorm: number): ClippedSum {
   if (!(clipNorm > 0 && clipNorm < Infinity)) throw new FedError('PARAMETER_INVALID', `clipNorm=${clipNorm}`);
-  return { values: Float64Array.from(values), clipNorm } as ClippedSum;
+  return { values: new Float64Array(values), clipNorm } as ClippedSum;
 }
 
 /**
@@ -124,6 +124,7 @@ export function meanOverExpectedBatch(sum: NoisedSum, expectedBatch: number): No
   if (!(expectedBatch > 0 && expectedBatch < Infinity))
     throw new FedError('PARAMETER_INVALID', `expectedBatch=${expectedBatch}`);
   const { clipNorm, noiseMultiplier } = sum;
-  const values = Float32Array.from(sum.values, (v) => v / expectedBatch);
+  const values = new Float32Array(sum.values.length);
+  for (let i = 0; i < values.length; i++) values[i] = sum.values[i] / expectedBatch;
   return { values, clipNorm, noiseMultiplier } as NoisedGradient;
 }

@@ -29,7 +29,9 @@ const TWO_TO_53 = 2 ** 53;
 function uniform53(n: number, random: RandomBytes): Float64Array {
   const words = new Uint32Array(2 * n);
   random(new Uint8Array(words.buffer));
-  return Float64Array.from({ length: n }, (_, i) => (words[2 * i] >>> 5) * TWO_TO_26 + (words[2 * i + 1] >>> 6));
+  const numbers = new Float64Array(n);
+  for (let i = 0; i < n; i++) numbers[i] = (words[2 * i] >>> 5) * TWO_TO_26 + (words[2 * i + 1] >>> 6);
+  return numbers;
 }
 
 /** A whole number uniform on [0, below), without modulo bias: values of the incomplete last run are drawn again. */

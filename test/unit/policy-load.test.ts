@@ -1,0 +1,153 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { FedError } from '../../shared/errors.ts';
+import { policyJsonSchemaText } from '../../shared/policy/json-schema.ts';
+import { type CheckedPolicy, loadPolicy, loadPolicyText, policySha256 } from '../../shared/policy/load.ts';
+import { declaredClasses, ganConfigOf, labelDistribution, roundTermsOf } from '../../shared/policy/views.ts';
+
+const folder = new URL('../../policies/', import.meta.url);
+const names = readdirSync(folder).filter((name) => name.endsWith('.json') && name !== 'policy.schema.json');
+const textOf = (name: string) => readFileSync(new URL(name, folder), 'utf8');
+const options = { availableSchemes: ['clear'] } as const;
+
+interface Tree {
+  [key: string]: unknown;
+}
+/** The demonstration's policy, changed; `undefined` removes an entry. Paths are dotted, as in `why`. */
+const changed = (changes: Record<string, unknown> = {}): Tree => {
+  const tree = JSON.parse(textOf('demo-insecure.json')) as Tree;
+  for (const [path, value] of Object.entries(changes)) {
+    const keys = path.split('/');
+    const last = keys.pop()!;
+    const at = keys.reduce<Tree>((t, key) => (t[key] ??= {}) as Tree, tree);
+    if (value === undefined) delete at[last];
+    else at[last] = value;
+  }
+  return tree;
+};
+const refusal = (value: unknown, with_: Parameters<typeof loadPolicy>[1] = options): FedError => {
+  try {
+    loadPolicy(value, with_);
+  } catch (error) {
+    expect(error).toBeInstanceOf(FedError);
+    return error as FedError;
+  }
+  throw new Error('the policy was accepted');
+};
+
+describe('the policies that come with the project', () => {
+  test.each(names)('%s loads', (name) => {
+    const policy = loadPolicyText(textOf(name), { availableSchemes: ['clear', 'secagg', 'bfv'] });
+    expect(policy.id).toBe(name.replace('.json', ''));
+  });
+
+  test('the JSON schema is current: node shared/policy/write-schema.ts', () => {
+    expect(textOf('policy.schema.json')).toBe(policyJsonSchemaText());
+  });
+
+  test('the folder’s README names each', () => {
+    const readme = textOf('README.md');
+    for (const name of names) expect(readme).toContain(name);
+  });
+});
+
+describe('refused', () => {
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['an unknown field', { surprise: 1 }, /surprise/],
+    ['an unknown field inside', { 'privacy/threads': 4 }, /threads/],
+    ['a field that is missing', { 'privacy/clipNorm': undefined }, /privacy.clipNorm/],
+    ['infinity', { 'privacy/noiseMultiplier': Infinity }, /noiseMultiplier/],
+    ['another unit', { 'privacy/unit': 'image' }, /privacy.unit/],
+    ['another relation', { 'privacy/neighbours': 'replace-one' }, /privacy.neighbours/],
+    ['more steps than the claim is for', { 'training/rounds': 1000 }, /privacy.maxSteps: the training takes \d+ steps/],
+    ['warm-up steps count', { 'training/warmupDiscriminatorSteps': 100_000 }, /the training takes/],
+    ['shares that do not add up', { 'labels/distribution/chest': 0.5 }, /adds up to 1.25/],
+    ['a class without a share', { 'labels/distribution/knee': undefined }, /every class/],
+    ['a class twice', { 'model/classes': ['chest', 'chest', 'head-ct', 'knee'] }, /twice/],
+    ['pooled, which is reserved', { placement: 'pooled' }, /placement: is reserved/],
+    ['more survivors than sites', { 'aggregation/minSurvivors': 4 }, /minSurvivors: is more than minSites/],
+    ['fewer places than patients expected', { 'privacy/maxBatch': 60 }, /maxBatch: is less than expectedBatch/],
+    ['a site that declares an unknown class', { sites: { a: { classes: ['tail'] } } }, /unknown: tail/],
+    [
+      'a ladder that starts elsewhere',
+      {
+        'training/adaptiveSteps': { ladder: [77, 99], accuracyAtMost: 0.6, emaBeta: 0.99, graceRounds: 200 },
+      },
+      /ladder: must start/,
+    ],
+    ['no reason for a privacy setting', { 'why/privacy.delta': undefined }, /no reason is given for privacy.delta/],
+    ['a reason for nothing', { 'why/privacy.deltoid': 'a slip of the pen' }, /nothing at this path/],
+  ])('%s', (_, changes, message) => {
+    const error = refusal(changed(changes));
+    expect(error.code).toBe('POLICY_INVALID');
+    expect(error.message).toMatch(message);
+  });
+
+  test('text that is not JSON', () => {
+    expect(() => loadPolicyText('{', options)).toThrow(/POLICY_INVALID/);
+  });
+
+  test('a scheme that is not there, by its own code, and only when all else is right', () => {
+    const secagg = { 'aggregation/scheme': 'secagg', 'aggregation/minSurvivors': 3 };
+    expect(refusal(changed(secagg))).toMatchObject({ code: 'SCHEME_UNKNOWN' });
+    expect(loadPolicy(changed(secagg), { availableSchemes: ['clear', 'secagg'] }).aggregation.scheme).toBe('secagg');
+    expect(refusal(changed({ ...secagg, extra: 1 })).code).toBe('POLICY_INVALID');
+    expect(refusal(changed({ 'aggregation/scheme': 'secagg' })).message).toMatch(/below 3/);
+  });
+});
+
+describe('what is loaded', () => {
+  const policy = loadPolicy(changed({ sites: { 'site-b': { classes: ['knee', 'chest'] } } }), options);
+
+  test('is frozen to the leaves, and a copy', () => {
+    const source = changed();
+    const loaded = loadPolicy(source, options);
+    expect(() => ((loaded.privacy as { epsilon: number }).epsilon = 99)).toThrow(TypeError);
+    expect(() => ((loaded.model.classes as string[])[0] = 'x')).toThrow(TypeError);
+    (source.privacy as Tree).epsilon = 99;
+    expect((loaded.privacy as { epsilon: number }).epsilon).not.toBe(99);
+    // @ts-expect-error only `loadPolicy` makes a checked policy
+    const _forged: CheckedPolicy = source;
+  });
+
+  test('is known by a hash that follows values, not layout', () => {
+    const tree = changed();
+    const reordered = Object.fromEntries(Object.entries(tree).reverse());
+    const hash = policySha256(loadPolicy(tree, options));
+    expect(policySha256(loadPolicy(reordered, options))).toBe(hash);
+    expect(policySha256(loadPolicy(changed({ 'privacy/clipNorm': 0.2000001 }), options))).not.toBe(hash);
+    expect(policySha256(loadPolicy(changed({ 'why/id': 'a reason that reads differently' }), options))).not.toBe(hash);
+    // RFC 8785 by hand for a policy of this shape: sorted keys, no spaces, shortest numbers.
+    const sorted = (v: unknown): unknown =>
+      Array.isArray(v)
+        ? v.map(sorted)
+        : v !== null && typeof v === 'object'
+          ? Object.fromEntries(
+              Object.entries(v)
+                .sort(([a], [b]) => (a < b ? -1 : 1))
+                .map(([k, x]) => [k, sorted(x)]),
+            )
+          : v;
+    expect(
+      createHash('sha256')
+        .update(JSON.stringify(sorted(tree)))
+        .digest('hex'),
+    ).toBe(hash);
+  });
+
+  test('gives the parts of a run what they need', () => {
+    expect(ganConfigOf(policy)).toEqual({ ...policy.model, classes: 4 });
+    expect(labelDistribution(policy)).toEqual([0.25, 0.25, 0.25, 0.25]);
+    expect(declaredClasses(policy, 'site-b')).toEqual([0, 3]);
+    expect(declaredClasses(policy, 'site-a')).toEqual([0, 1, 2, 3]);
+    expect(roundTermsOf(policy)).toMatchObject({
+      policySha256: policySha256(policy),
+      rounds: policy.training.rounds + 1,
+      warmStart: true,
+      maxSteps: policy.privacy.maxSteps,
+      quorum: policy.aggregation.minSurvivors,
+      epsilon: (policy.privacy as { epsilon: number }).epsilon,
+    });
+  });
+});
