@@ -163,7 +163,8 @@ export class Peer {
     const { handler, limits } = this.#o;
     const name = parseMessage(CallType, type);
     if (this.#unread() > limits.packetsUnread) {
-      this.cut();
+      // Discards what waits: an orderly end would wait for the peer to read it.
+      this.#connection().close(true);
       throw new FedError('RATE_LIMITED', 'the site does not read its answers');
     }
     if (this.#inFlight >= limits.callsInFlight) throw new FedError('RATE_LIMITED', `${this.#inFlight} calls in flight`);
@@ -179,6 +180,11 @@ export class Peer {
 
   /** Packets the peer has not let us send: Engine.IO keeps them until the socket drains. */
   #unread(): number {
-    return (this.#socket.conn as unknown as { writeBuffer: unknown[] }).writeBuffer.length;
+    return this.#connection().writeBuffer.length;
+  }
+
+  /** What we use of Engine.IO that its typings keep private. */
+  #connection(): { readonly writeBuffer: unknown[]; close(discard: boolean): void } {
+    return this.#socket.conn as unknown as { writeBuffer: unknown[]; close(discard: boolean): void };
   }
 }

@@ -138,10 +138,13 @@ export async function startServer(o: ServerOptions): Promise<CoordinatorServer> 
   const stopWake = handler.onWake((who) => {
     for (const [siteId, peer] of sites) if (who === 'all' || who.includes(siteId)) peer.wake();
   });
-  // Rotated or revoked: the old key's connection ends now, not at the next handshake.
+  // Rotated or revoked: the old key's connection ends now, not at the next handshake. The others may want the new roster.
   const stopRoster = identity.onRoster((roster) => {
     const active = new Map(roster.sites.filter((s) => s.status === 'active').map((s) => [s.siteId, s.signing]));
-    for (const [siteId, peer] of sites) if (!peer.holds(active.get(siteId))) peer.cut();
+    for (const [siteId, peer] of sites) {
+      if (peer.holds(active.get(siteId))) peer.wake();
+      else peer.cut();
+    }
   });
 
   await new Promise<void>((resolve, reject) => {

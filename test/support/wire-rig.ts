@@ -4,12 +4,17 @@ import { IdentityService } from '../../coordinator/shell/identity-service.ts';
 import { type IdentityStore, MemoryIdentityStore } from '../../coordinator/shell/identity-store.ts';
 import { type CoordinatorServer, type ServerOptions, startServer } from '../../coordinator/shell/server.ts';
 import { selfSignedTls, type TlsIdentity } from '../../coordinator/shell/tls.ts';
-import { systemClock } from '../../shared/clock.ts';
+import { type Clock, systemClock } from '../../shared/clock.ts';
 import { FedError } from '../../shared/errors.ts';
 import { createSigningKeys, createSiteKeys, type SigningKeys, type SiteKeys } from '../../shared/identity/keys.ts';
 import type { RequestHandler } from '../../shared/protocol/link.ts';
 import { refusal } from '../../shared/protocol/messages.ts';
-import { connect, type ConnectOptions, type SiteConnection } from '../../site-agent/shell/connection.ts';
+import {
+  connect,
+  type ConnectOptions,
+  type LinkState,
+  type SiteConnection,
+} from '../../site-agent/shell/connection.ts';
 import { type Enrolment, joinWithInvite } from '../../site-agent/shell/join.ts';
 
 /** A handler from a function that answers or throws, with `wake` in hand. */
@@ -104,6 +109,8 @@ export interface Proxy extends AsyncDisposable {
   sent(): number;
   /** Cuts every connection, as a VPN that drops does. */
   cut(): void;
+  /** Passes nothing on to the sites any more, as if they did not read. */
+  stall(): void;
   /** Cuts every connection once this many more bytes have gone up. */
   cutAfter(bytes: number): void;
 }
@@ -113,12 +120,14 @@ export async function startProxy(port: number): Promise<Proxy> {
   let sent = 0;
   let cutAt = Infinity;
   const open = new Set<Socket>();
+  const fars = new Set<Socket>();
   const cut = () => {
     for (const socket of open) socket.destroy();
     open.clear();
   };
   const server = createServer((near) => {
     const far = createConnection(port, '127.0.0.1');
+    fars.add(far);
     for (const socket of [near, far]) {
       open.add(socket);
       socket.on('error', () => undefined);
@@ -141,6 +150,7 @@ export async function startProxy(port: number): Promise<Proxy> {
     url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
     sent: () => sent,
     cut,
+    stall: () => fars.forEach((far) => far.pause()),
     cutAfter: (bytes) => (cutAt = sent + bytes),
     async [Symbol.asyncDispose]() {
       cut();
@@ -157,4 +167,32 @@ export async function codeOf(work: Promise<unknown> | (() => Promise<unknown>)):
     return error instanceof FedError ? error.code : `not a FedError: ${String(error)}`;
   }
   return 'no error';
+}
+
+/** The next state that fits. */
+export const until = <K extends LinkState['kind']>(link: SiteConnection, kind: K) =>
+  new Promise<Extract<LinkState, { kind: K }>>((resolve) => {
+    const stop = link.onState((state) => {
+      if (state.kind !== kind) return;
+      stop();
+      resolve(state as Extract<LinkState, { kind: K }>);
+    });
+  });
+
+/** A clock whose hands the test turns, and whose timers it fires. */
+export function manualClock(): Clock & { nowMs: number; fire(): void } {
+  const timers = new Set<() => void>();
+  return {
+    nowMs: Date.now(),
+    now() {
+      return this.nowMs;
+    },
+    after(_, wake) {
+      timers.add(wake);
+      return () => timers.delete(wake);
+    },
+    fire() {
+      for (const wake of [...timers]) wake();
+    },
+  };
 }
