@@ -137,6 +137,11 @@ describe('the lattice', () => {
     }
   });
 
+  test('costs 0.12 % at a million coordinates, and is refused where it would double the noise', () => {
+    expect(latticeFor(1_000_000, 1, 1).std).toBeCloseTo(1.0012, 4);
+    expect(() => latticeFor(2e12, 1, 2)).toThrow(/PARAMETER_INVALID/);
+  });
+
   test('positive control: leaving the rounding unpaid is caught', () => {
     expect(() =>
       fc.assert(
