@@ -3,11 +3,12 @@ import { FedError } from '../errors.ts';
 import type { Architecture } from './architecture.ts';
 import { dcgan } from './architectures/dcgan.ts';
 import { mlp } from './architectures/mlp.ts';
+import { smoothDcgan } from './architectures/smooth-dcgan.ts';
 import type { GanConfig } from './config.ts';
 import { type Declaration, declare } from './declaring-net.ts';
 
 /** Every architecture by name. A new one is a file in `architectures/` and a line here. */
-export const ARCHITECTURES: readonly Architecture[] = [dcgan, mlp];
+export const ARCHITECTURES: readonly Architecture[] = [dcgan, smoothDcgan, mlp];
 
 /** The two networks of a run: which they are, and what they consist of. */
 export interface Gan {

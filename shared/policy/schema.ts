@@ -14,7 +14,7 @@ const Probability = z.number().gt(0).max(1);
 
 /** The networks, as `GanConfig` has them, with the names of the classes in place of their number. */
 export const Model = GanConfig.extend({
-  architecture: z.enum(['dcgan', 'mlp']),
+  architecture: z.enum(['dcgan', 'smooth-dcgan', 'mlp']),
   classes: z.array(z.string().min(1).max(64)).min(1).max(256).describe('Names, in the order of the label numbers.'),
 });
 

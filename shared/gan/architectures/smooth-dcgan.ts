@@ -1,0 +1,58 @@
+/**
+ * DCGAN with a smoother generator: a dense trunk before the first map, few channels on the way up, and a fixed binomial
+ * blur on the last map, before the tanh. Transposed convolutions of stride 2 draw checkerboards, and a mean embedding
+ * under noise does not tell the generator to stop; the blur does. The discriminator is DCGAN's.
+ *
+ * `generatorWidth` is the number of channels of the last hidden map; the first has twice or four times as many.
+ *
+ * @see Zhang 2019, https://arxiv.org/abs/1904.11486 (the binomial filter); docs/log.md (what it gains)
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import { type Architecture, unflatten } from '../architecture.ts';
+import { dcgan } from './dcgan.ts';
+
+const TRUNK = 256;
+const KERNEL = { kernel: 4, stride: 2 };
+
+/** Each channel convolved with [1, 2, 1] ⊗ [1, 2, 1] / 16; beyond the border the border's own values are taken. */
+function binomialBlur(x: Tensor4D): Tensor4D {
+  const along = (t: Tensor4D, axis: 1 | 2): Tensor4D => {
+    const size = t.shape[axis];
+    const at = (start: number, length: number) => {
+      const [begin, extent] = [
+        [0, 0, 0, 0],
+        [-1, -1, -1, -1],
+      ];
+      begin[axis] = start;
+      extent[axis] = length;
+      return tf.slice(t, begin as [number, number, number, number], extent as [number, number, number, number]);
+    };
+    const before = tf.concat([at(0, 1), at(0, size - 1)], axis);
+    const after = tf.concat([at(1, size - 1), at(size - 1, 1)], axis);
+    return tf.add(tf.mul(t, 0.5), tf.mul(tf.add(before, after), 0.25));
+  };
+  return along(along(x, 1), 2);
+}
+
+export const smoothDcgan: Architecture = {
+  name: 'smooth-dcgan',
+
+  generator(net, latents, oneHot, { imageSize, channels, generatorWidth }) {
+    const levels = imageSize === 64 ? 3 : 2;
+    const start = imageSize >> levels;
+    let filters = generatorWidth << (levels - 1);
+    const input = tf.concat([latents, oneHot], 1) as Tensor2D;
+    const trunk = tf.relu(net.batchNorm('trunk-norm', net.dense('trunk', input, TRUNK, { bias: false })));
+    const dense = net.dense('start', trunk, filters * start * start, { bias: false });
+    let x: Tensor4D = tf.relu(net.batchNorm('start-norm', unflatten(dense, start, filters)));
+    for (let level = 1; level < levels; level++) {
+      filters >>= 1;
+      x = net.convTranspose2d(`up${level}`, x, { filters, ...KERNEL, bias: false });
+      x = tf.relu(net.batchNorm(`up${level}-norm`, x));
+    }
+    return tf.tanh(binomialBlur(net.convTranspose2d('image', x, { filters: channels, ...KERNEL, gain: 1 })));
+  },
+
+  discriminator: dcgan.discriminator,
+};
