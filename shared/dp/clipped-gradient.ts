@@ -23,7 +23,8 @@ import {
 import { parametersOf } from '../gan/layers.ts';
 import { discriminatorLosses } from '../gan/losses.ts';
 import type { Gan } from '../gan/registry.ts';
-import { NORM_RULES, type NormRules, ruleOf, type UnitGroup } from './norm-rules.ts';
+import type { UnitGroup } from './gram.ts';
+import { NORM_RULES, type NormRules, ruleOf } from './norm-rules.ts';
 import { TappingNet } from './tapping-net.ts';
 
 /**

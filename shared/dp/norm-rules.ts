@@ -12,13 +12,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D, Tensor3D, Tensor4D } from '@tensorflow/tfjs';
 import type { Layer, LayerKind, LayerOf } from '../gan/layers.ts';
-import { blockGrid, blocks, channelsFirst, hasBlocks, patchSize, positions, unfold } from './unfold.ts';
-
-/** A run of units in the batch that have the same number of images: patients with m, fakes with one. */
-export interface UnitGroup {
-  readonly units: number;
-  readonly images: number;
-}
+import { blockGrams, byGroup, endToEnd, normsFromGrams, patchGrams, ROUNDING_MARGIN, type UnitGroup } from './gram.ts';
+import { blockGrid, channelsFirst, hasBlocks, patchSize, positions, unfold } from './unfold.ts';
 
 export interface Measured {
   /** Squared norm of each unit's gradient of this layer. [units of all groups] */
@@ -39,27 +34,6 @@ export interface NormRule<K extends LayerKind = LayerKind> {
 export type NormRules = { readonly [K in LayerKind]?: NormRule<K> };
 
 const squares = (x: Tensor, axes: number[]): Tensor1D => tf.sum(tf.square(x), axes);
-
-/** Cuts [n, ...] into one tensor [units, images, ...] a group. */
-function byGroup(x: Tensor, groups: readonly UnitGroup[]): Tensor[] {
-  const rest = x.shape.slice(1);
-  let start = 0;
-  return groups.map(({ units, images }) => {
-    const part = groups.length === 1 ? x : tf.slice(x, start, units * images);
-    start += units * images;
-    return tf.reshape(part, [units, images, ...rest]);
-  });
-}
-
-/** [units, images, rows, t] to [units, rows, images × t]: a patient's images laid end to end. */
-function endToEnd(x: Tensor): Tensor3D {
-  const [units, images, rows, t] = x.shape;
-  if (images === 1) return tf.reshape(x, [units, rows, t]);
-  return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [units, rows, images * t]);
-}
-
-/** xᵀx for each unit. [units, rows, t] to [units, t, t] */
-const gram = (x: Tensor3D): Tensor3D => tf.matMul(x, x, true, false);
 
 const joined = (parts: Tensor[]): Tensor1D => (parts.length === 1 ? parts[0] : tf.concat(parts, 0)) as Tensor1D;
 
@@ -130,8 +104,7 @@ export const convolutionRule = (choose = cheaper): NormRule<'conv2d'> => ({
     }
     const { inner, outer } = grid ? blockGrams(layer, x, first, groups) : patchGrams(layer, x, flat, groups);
     return {
-      // + 1 is the bias: the Gram matrix of an input that is one everywhere.
-      squaredNorms: joined(inner.map((k, i) => tf.sum(tf.mul(bias ? tf.add(k, 1) : k, outer[i]), [1, 2]))),
+      squaredNorms: joined(inner.map((k, i) => normsFromGrams(k, outer[i], bias))),
       sum: (_, scaled) => {
         const dy = scaled() as Tensor4D;
         const attributes = { strides: layer.stride, pad: 'same', dataFormat: 'NHWC', filterShape: shape };
@@ -141,47 +114,6 @@ export const convolutionRule = (choose = cheaper): NormRule<'conv2d'> => ({
     };
   },
 });
-
-interface Grams {
-  readonly inner: Tensor3D[];
-  readonly outer: Tensor3D[];
-}
-
-function patchGrams(layer: LayerOf<'conv2d'>, x: Tensor4D, flat: Tensor3D, groups: readonly UnitGroup[]): Grams {
-  const grams = (y: Tensor3D) => byGroup(y, groups).map((part) => gram(endToEnd(part)));
-  return { inner: grams(unfold(layer, x, false)), outer: grams(flat) };
-}
-
-/**
- * Gram matrices over blocks: ⟨u_t, u_t'⟩ is a sum of block products, one for each part of the kernel, all of them entries
- * of one smaller Gram matrix along shifted diagonals. Tap gradients are laid on the same grid with zeros between rows, so
- * shifts that leave a row or an image meet a zero.
- */
-function blockGrams(layer: LayerOf<'conv2d'>, x: Tensor4D, first: Tensor4D, groups: readonly UnitGroup[]): Grams {
-  const { values, rows, columns, offsets } = blocks(layer, x);
-  const [n, filters, height, width] = first.shape;
-  const padding: [number, number][] = [
-    [0, 0],
-    [0, 0],
-    [0, rows - height],
-    [0, columns - width],
-  ];
-  const laid = tf.reshape(tf.pad(first, padding), [n, filters, rows * columns]);
-  const furthest = Math.max(...offsets);
-  const taps = byGroup(laid, groups);
-  const inner = byGroup(values, groups).map((part) => {
-    const all = gram(endToEnd(part));
-    const [units, size] = all.shape;
-    const length = size - furthest;
-    return tf.addN<Tensor3D>(offsets.map((o) => tf.slice(all, [0, o, o], [units, length, length])));
-  });
-  const outer = taps.map((part) => {
-    const whole = endToEnd(part);
-    const [units, , size] = whole.shape;
-    return gram(tf.slice(whole, [0, 0, 0], [units, filters, size - furthest]));
-  });
-  return { inner, outer };
-}
 
 /** x·W + b and everything that is one: an embedding is a dense layer without bias whose input is one-hot. */
 function linear(input: Tensor2D, tap: Tensor2D, bias: boolean, groups: readonly UnitGroup[]): Measured {
@@ -201,12 +133,14 @@ function linear(input: Tensor2D, tap: Tensor2D, bias: boolean, groups: readonly 
   const way = cheaper({ t: images, inputs, outputs: units, gramT: images, gramInputs: inputs });
   const squaredNorms = xs.map((x, i) => {
     const g = gs[i] as Tensor3D;
-    if (way === 'product') {
-      const weight = squares(tf.matMul(x, g, true, false), [1, 2]);
-      return bias ? tf.add(weight, squares(tf.sum(g, 1), [1])) : weight;
+    if (way === 'gram') {
+      const inner: Tensor3D = tf.matMul(x, x, false, true);
+      return normsFromGrams(inner, tf.matMul(g, g, false, true), bias);
     }
-    const inner = tf.matMul(x, x, false, true);
-    return tf.sum(tf.mul(bias ? tf.add(inner, 1) : inner, tf.matMul(g, g, false, true)), [1, 2]);
+    const weight = squares(tf.matMul(x, g, true, false), [1, 2]);
+    const whole = bias ? tf.add(weight, squares(tf.sum(g, 1), [1])) : weight;
+    const most = tf.mul(tf.add(squares(x, [1, 2]), bias ? images : 0), squares(g, [1, 2]));
+    return tf.add(whole, tf.mul(most, ROUNDING_MARGIN));
   });
   return { squaredNorms: joined(squaredNorms), sum };
 }
