@@ -93,7 +93,7 @@ export interface DownloadOptions {
  * Fetches a tensor by its hash.
  *
  * Guarantee: what comes back hashes to `hash`. With a `store`, a call after an interruption goes on where it stopped,
- * and once whole the tensor stays in it, sealed, under the name of its hash.
+ * and once whole the tensor stays in it, sealed, under the name of its hash. One call at a time per store and hash.
  * @throws {FedError} LINK_LOST: call again; TENSOR_UNKNOWN; TENSOR_TOO_LARGE; TENSOR_CORRUPT, after which the spool is empty.
  */
 export async function downloadTensor(link: CoordinatorLink, hash: string, o: DownloadOptions): Promise<Uint8Array> {

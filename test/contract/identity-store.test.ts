@@ -36,6 +36,8 @@ describe.each(STORES)('identity store: %s', (_, create) => {
     expect((await store.load())!.identity.rosterJws).toBe('x');
     expect(await store.save({ ...document, rosterJws: 'y' }, 1)).toBe(true);
     expect((await store.load())!.revision).toBe(2);
+    expect(await store.save({ ...document, rosterJws: 'z' }, 1)).toBe(false);
+    expect((await store.load())!.identity.rosterJws).toBe('y');
     await store.close();
   });
 

@@ -21,13 +21,14 @@ test('presence: who is here, who comes and goes; a second connection takes the p
     });
   });
   const { enrolment, keys } = await rig.join('north');
-  const first = connect({ ...enrolment, keys, backoff: { baseMs: 600_000, capMs: 600_000 } });
+  const first = connect({ ...enrolment, keys, backoff: { baseMs: 1, capMs: 600_000 } });
   await first.ready();
   const replaced = until(first, 'waiting');
   const second = connect({ ...enrolment, keys, backoff: FAST });
   await second.ready();
   const state = await replaced;
   expect(state.error.message).toMatch(/another agent of this site/);
+  expect(state.delayMs, 'it does not hurry back to take its place again').toBeGreaterThanOrEqual(300_000);
   expect(rig.server.connected()).toEqual(['north']);
   expect(await second.call('who', null)).toBe('north');
   await first.close();

@@ -6,8 +6,9 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { FedError } from '../../shared/errors.ts';
 import { type BlobStore, MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { FileBlobStore } from '../../shared/protocol/file-blob-store.ts';
+import { directLink } from '../../shared/protocol/direct-link.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
-import { MAX_CHUNK_BYTES, type TensorChunk, type TensorHave } from '../../shared/protocol/messages.ts';
+import { MAX_CHUNK_BYTES, type TensorChunk, type TensorHave, type TensorPart } from '../../shared/protocol/messages.ts';
 import { TensorReceiver, type TensorReceiverOptions } from '../../shared/protocol/tensor-receiver.ts';
 import { downloadTensor, uploadTensor } from '../../shared/protocol/tensor-transfer.ts';
 import { codeOf, handlerOf, startProxy, startRig } from '../support/wire-rig.ts';
@@ -301,6 +302,23 @@ describe('refusals', () => {
     expect(await mine.list('')).toEqual([]);
     expect(await codeOf(downloadTensor(link, sha256(other), { maxBytes: 699_999 }))).toBe('TENSOR_TOO_LARGE');
     expect(sha256(await downloadTensor(link, sha256(other), { maxBytes: 700_000 }))).toBe(sha256(other));
+  });
+
+  test('a damaged part of a download ends it there, not after the rest', async () => {
+    const bytes = randomBytes(20 * MAX_CHUNK_BYTES);
+    const store = new MemoryBlobStore();
+    await store.put(sha256(bytes), bytes);
+    const { receiver } = receiverOn(store);
+    let served = 0;
+    const handler = handlerOf(async (site, type, payload) => {
+      const part = (await receiver.handle(site, type, payload)) as TensorPart;
+      if (++served === 2) part.data[7] ^= 1;
+      return part;
+    });
+    const link = directLink(handler, 'north');
+    expect(await codeOf(downloadTensor(link, sha256(bytes), { maxBytes: 2 ** 24 }))).toBe('TENSOR_CORRUPT');
+    expect(served).toBeLessThan(10);
+    expect(sha256(await downloadTensor(link, sha256(bytes), { maxBytes: 2 ** 24 }))).toBe(sha256(bytes));
   });
 });
 
