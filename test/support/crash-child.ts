@@ -1,0 +1,92 @@
+/**
+ * One process of the crash test: the coordinator, or a site. It kills itself with SIGKILL at the operation its argument
+ * names; the test starts it again. Lines of JSON on stdout, written synchronously, so none is lost with the process.
+ */
+import { readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { IdentityService } from '../../coordinator/shell/identity-service.ts';
+import { SqliteIdentityStore } from '../../coordinator/shell/identity-store.ts';
+import { startServer } from '../../coordinator/shell/server.ts';
+import { loadOrCreateSelfSignedTls } from '../../coordinator/shell/tls.ts';
+import { SqliteStore } from '../../coordinator/store/sqlite.ts';
+import type { Store } from '../../coordinator/store/store.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { publicPart } from '../../shared/identity/jwk.ts';
+import { loadOrCreateSigningKeys, loadOrCreateSiteKeys } from '../../shared/identity/keys.ts';
+import { FileBlobStore } from '../../shared/protocol/file-blob-store.ts';
+import { connect } from '../../site-agent/shell/connection.ts';
+import { Ledger } from '../../site-agent/shell/ledger.ts';
+import { Outbox } from '../../site-agent/shell/outbox.ts';
+import { CrashPoint } from './crash-point.ts';
+import { agentOf, coordinatorOf, testPolicy } from './round-rig.ts';
+
+const say = (line: object): void => void writeSync(1, `${JSON.stringify(line)}\n`);
+const [role, folder, portText, crashText, policyText] = process.argv.slice(2);
+const port = Number(portText);
+const crash = new CrashPoint(crashText === 'never' ? null : Number(crashText), (where) => {
+  say({ kind: 'crash', where });
+  process.kill(process.pid, 'SIGKILL');
+});
+const policy = testPolicy(JSON.parse(policyText) as Parameters<typeof testPolicy>[0]);
+
+if (role === 'coordinator') {
+  const coordinatorKeys = loadOrCreateSigningKeys(join(folder, 'coordinator.json'));
+  const identity = await IdentityService.open(
+    coordinatorKeys,
+    new SqliteIdentityStore(join(folder, 'identity.sqlite')),
+    systemClock,
+  );
+  const inner = new SqliteStore(join(folder, 'store.sqlite'));
+  // A transaction may die in its middle, too.
+  const store: Store = crash.around('store', {
+    transaction: (body) => inner.transaction((tx) => body(crash.around('tx', tx))),
+    close: () => inner.close(),
+  } satisfies Store);
+  const blobs = crash.around('blobs', new FileBlobStore(join(folder, 'blobs')));
+  const cast = { coordinator: coordinatorKeys, sites: new Map(), roster: identity.roster };
+  const coordinator = coordinatorOf(cast, policy, { store, blobs });
+  const tls = await loadOrCreateSelfSignedTls(folder, '127.0.0.1', Date.now());
+  const server = await startServer({ tls, identity, handler: coordinator, host: '127.0.0.1', port });
+  server.onPresence((siteId, online) => {
+    if (!online) coordinator.left(siteId);
+  });
+  say({ kind: 'listening', port: server.port });
+  // The test ends the coordinator when every site has heard that the run is over.
+  process.stdin.on('end', () => process.exit(0)).resume();
+  say({ kind: 'ended', outcome: await coordinator.run(), passed: crash.passed });
+} else {
+  const keys = loadOrCreateSiteKeys(join(folder, `${role}.json`));
+  const coordinatorKeys = loadOrCreateSigningKeys(join(folder, 'coordinator.json'));
+  const cast = { coordinator: coordinatorKeys, sites: new Map([[role, keys]]), roster: { version: 0, sites: [] } };
+  const pem = readFileSync(join(folder, 'fingerprint'), 'utf8');
+  const link = connect({
+    siteId: role,
+    keys,
+    url: `https://127.0.0.1:${port}`,
+    tlsFingerprint: pem,
+    coordinator: publicPart(coordinatorKeys.signing),
+    backoff: { baseMs: 20, capMs: 100 },
+  });
+  const answering = crash.around('link', { call: link.call.bind(link) });
+  // Asking what there is to do is not counted: while the coordinator is down a site does nothing else.
+  const call = async (type: string, payload: unknown) => {
+    if (type === 'round.answer') say({ kind: 'answer', payload });
+    return type === 'site.next' ? link.call(type, payload) : answering.call(type, payload);
+  };
+  const agent = agentOf(
+    cast,
+    policy,
+    role,
+    { call, onWake: (f: () => void) => link.onWake(f), close: () => link.close() },
+    {
+      ledger: crash.around('ledger', new Ledger(join(folder, `${role}.ledger`))),
+      outbox: crash.around('outbox', new Outbox(join(folder, `${role}.outbox`))),
+      blobs: crash.around('blobs', new FileBlobStore(join(folder, `${role}.blobs`))),
+      pollMs: 300,
+      retryMs: 30,
+    },
+  );
+  say({ kind: 'ended', outcome: await agent.run(), passed: crash.passed });
+  await link.close();
+  process.exit(0);
+}
