@@ -36,9 +36,8 @@ export async function dial(a: CoordinatorAddress, o: { timeoutMs: number; random
     timeout: o.timeoutMs,
   });
   try {
-    await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve);
-      socket.once('connect_error', (error) => reject(agent.failure instanceof FedError ? agent.failure : error));
+    await opened(socket, o.timeoutMs).catch((error: unknown) => {
+      throw agent.failure instanceof FedError ? agent.failure : error;
     });
     const tlsFingerprint = agent.fingerprint;
     if (tlsFingerprint === null) throw new FedError('COORDINATOR_UNKNOWN', 'no certificate');
@@ -56,17 +55,38 @@ export async function dial(a: CoordinatorAddress, o: { timeoutMs: number; random
 }
 
 /**
+ * Waits until the connection is open. Three things can come instead: an error, an end between opening and the first
+ * packet (which the library reports as `disconnect` alone), or nothing at all.
+ */
+async function opened(socket: Socket, timeoutMs: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => reject(new Error('no answer in time')), timeoutMs);
+  socket.once('connect', resolve);
+  socket.once('connect_error', reject);
+  socket.once('disconnect', (reason) => reject(new Error(reason)));
+  return promise.finally(() => clearTimeout(timer));
+}
+
+/**
  * One event with its acknowledgement.
  * @throws {FedError} LINK_LOST when the connection ends first or the time is up; else the code of the refusal.
  */
 export async function request(socket: Socket, timeoutMs: number, event: string, ...args: unknown[]): Promise<unknown> {
+  const lost = Promise.withResolvers<never>();
+  const onLost = (reason: string) => lost.reject(new Error(reason));
+  socket.once('disconnect', onLost);
   let reply: unknown;
   try {
-    reply = await socket.timeout(timeoutMs).emitWithAck(event, ...args);
+    // The library would keep a packet for the next connection, of which there is none.
+    if (!socket.connected) throw new Error('not connected');
+    // It fails the acknowledgements of what it sent, not of what it still held back; hence the race.
+    reply = await Promise.race([socket.timeout(timeoutMs).emitWithAck(event, ...args), lost.promise]);
   } catch (error) {
     throw new FedError('LINK_LOST', `${event}: ${error instanceof Error ? error.message : 'no answer'}`, {
       cause: error,
     });
+  } finally {
+    socket.off('disconnect', onLost);
   }
   return openReply(reply);
 }

@@ -67,6 +67,29 @@ test('a dropped connection comes back, tells its listeners to ask again, and fai
   }
 });
 
+test.each(['up', 'down'] as const)('cut anywhere in the handshake (%s), a site still gets through', async (way) => {
+  await using rig = await startRig(who());
+  await using proxy = await startProxy(rig.server.port);
+  const { enrolment, keys } = await rig.join('north');
+  let cuts = 0;
+  for (let bytes = 1; ; bytes += 97) {
+    let failed = false;
+    proxy.cutAfter(bytes, way);
+    const link = connect({ ...enrolment, url: proxy.url, keys, backoff: FAST });
+    link.onState(({ kind }) => (failed ||= kind === 'waiting'));
+    await link.ready();
+    if (!failed) {
+      // The whole handshake fits before the cut. A call in its place is answered, or lost; never left without an end.
+      expect(['no error', 'LINK_LOST']).toContain(await codeOf(link.call('who', null)));
+      await link.close();
+      break;
+    }
+    cuts++;
+    await link.close();
+  }
+  expect(cuts, 'the sweep did meet the handshake').toBeGreaterThan(10);
+});
+
 test('a restarted coordinator gets its sites back', async () => {
   await using rig = await startRig(who());
   const link = await rig.site('north');

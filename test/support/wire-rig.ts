@@ -111,14 +111,14 @@ export interface Proxy extends AsyncDisposable {
   cut(): void;
   /** Passes nothing on to the sites any more, as if they did not read. */
   stall(): void;
-  /** Cuts every connection once this many more bytes have gone up. */
-  cutAfter(bytes: number): void;
+  /** Cuts every connection once this many more bytes have gone to the coordinator, or come down from it. */
+  cutAfter(bytes: number, way?: 'up' | 'down'): void;
 }
 
 /** A TCP proxy that drops connections when told to. It sees only ciphertext, like any router. */
 export async function startProxy(port: number): Promise<Proxy> {
-  let sent = 0;
-  let cutAt = Infinity;
+  const passed = { up: 0, down: 0 };
+  const cutAt = { up: Infinity, down: Infinity };
   const open = new Set<Socket>();
   const fars = new Set<Socket>();
   const cut = () => {
@@ -136,22 +136,22 @@ export async function startProxy(port: number): Promise<Proxy> {
         (socket === near ? far : near).destroy();
       });
     }
-    near.on('data', (bytes) => {
-      sent += bytes.length;
-      if (sent >= cutAt) {
-        cutAt = Infinity;
-        cut();
-      } else far.write(bytes);
-    });
-    far.on('data', (bytes) => near.write(bytes));
+    const pass = (way: 'up' | 'down', to: Socket) => (bytes: Buffer) => {
+      passed[way] += bytes.length;
+      if (passed[way] < cutAt[way]) return void to.write(bytes);
+      cutAt[way] = Infinity;
+      cut();
+    };
+    near.on('data', pass('up', far));
+    far.on('data', pass('down', near));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    sent: () => sent,
+    sent: () => passed.up,
     cut,
     stall: () => fars.forEach((far) => far.pause()),
-    cutAfter: (bytes) => (cutAt = sent + bytes),
+    cutAfter: (bytes, way = 'up') => (cutAt[way] = passed[way] + bytes),
     async [Symbol.asyncDispose]() {
       cut();
       await new Promise<void>((resolve) => server.close(() => resolve()));
