@@ -15,14 +15,7 @@ import { startDiscriminator } from '../shared/gan/noised-discriminator.ts';
 import { openGan } from '../shared/gan/registry.ts';
 import { PublicRandom } from '../shared/public-random.ts';
 import { secureBytes } from '../shared/random.ts';
-
-interface Row {
-  readonly case: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly target?: string;
-  readonly holds?: boolean;
-}
+import type { Bench } from './run.ts';
 
 const CONFIG: GanConfig = {
   architecture: 'dcgan',
@@ -42,19 +35,20 @@ const THREADS = 2;
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
 /** Alternating steps; milliseconds of each kind, medians. */
-async function compare(batch: number, pairs: number): Promise<{ plain: number; private: number }> {
+async function compare(batch: number, m: number, pairs: number): Promise<{ plain: number; private: number }> {
   const engine = await openEngine('cpu', { threads: THREADS });
   const gan = openGan(CONFIG);
   const draws = new PublicRandom(`bench ${batch}`);
   const pixels = gan.config.imageSize ** 2;
   const images = (n: number) => Float32Array.from(draws.uniforms(n * pixels), (u) => 2 * u - 1);
-  const real = Array.from({ length: batch }, () => ({ images: [images(1)], labels: [0] }));
-  const patients = layPatients(CONFIG, batch, 1, real);
+  const labels = new Array<number>(m).fill(0);
+  const real = Array.from({ length: batch }, () => ({ images: labels.map(() => images(1)), labels }));
+  const patients = layPatients(CONFIG, batch, m, real);
   const fakes = { images: images(batch), labels: draws.integers(batch, CONFIG.classes) };
   const open = (rule: GradientRule, noiseMultiplier: number) =>
     DiscriminatorTrainer.open(engine, gan, {
       places: batch,
-      imagesPerPatient: 1,
+      imagesPerPatient: m,
       fakes: batch,
       rule,
       clipNorm: 1,
@@ -78,23 +72,27 @@ async function compare(batch: number, pairs: number): Promise<{ plain: number; p
   return { plain: median(times.plain), private: median(times.private) };
 }
 
-export const bench = {
+export const bench: Bench = {
   name: 'dp',
   summary: 'a private discriminator step against one without clipping and noise, 28 × 28, 138,561 parameters',
-  async run(args: string[], report: (row: Row) => void): Promise<void> {
+  async run(args, report) {
     const pairs = args.includes('--quick') ? 5 : 25;
-    for (const batch of [64, 256]) {
-      const ms = await compare(batch, pairs);
+    for (const [batch, m] of [
+      [64, 1],
+      [256, 1],
+      [64, 4],
+    ]) {
+      const ms = await compare(batch, m, pairs);
       const ratio = ms.private / ms.plain;
-      const name = `${batch} patients + ${batch} fakes`;
+      const name = `${batch} patients${m > 1 ? ` of ${m} images` : ''} + ${batch} fakes`;
       report({ case: `${name}: without privacy`, value: ms.plain, unit: 'ms' });
       report({ case: `${name}: private`, value: ms.private, unit: 'ms' });
       report({
         case: `${name}: private / without`,
         value: ratio,
         unit: '×',
-        target: `≤ ${TARGET_RATIO}`,
-        holds: ratio <= TARGET_RATIO,
+        // The target is for one image a patient.
+        ...(m === 1 ? { target: `≤ ${TARGET_RATIO}`, holds: ratio <= TARGET_RATIO } : {}),
       });
     }
   },
