@@ -30,7 +30,7 @@ export interface FeatureSet {
 
 /** Random Fourier features of one kernel: what it looks at, how wide it is, how much of the norm it gets. */
 export interface FourierBlock {
-  readonly on: 'pixels' | 'wavelets';
+  readonly on: 'pixels' | 'wavelets' | 'edges';
   /** Width of the kernel exp(-|x - y|² / (2 width²)), pixels in [0, 1], wavelet vectors of norm 1. */
   readonly bandwidth: number;
   /** Frequencies; each gives a cosine and a sine. */
@@ -50,7 +50,9 @@ const VECTORS = {
     length: ({ channels, size }: ImageShape) => channels * size * size,
     of: (x: Tensor4D) => tf.reshape(x, [x.shape[0], -1]) as Tensor2D,
   },
-  wavelets: { length: waveletLength, of: waveletVector },
+  wavelets: { length: (image: ImageShape) => waveletLength(image), of: (x: Tensor4D) => waveletVector(x) },
+  /** Wavelets without the blurred image: what is left when brightness is taken away. */
+  edges: { length: (image: ImageShape) => waveletLength(image, false), of: (x: Tensor4D) => waveletVector(x, false) },
 };
 
 /**

@@ -52,17 +52,18 @@ export function morletFilters({ width, sigma, frequency }: (typeof SCALES)[numbe
 /** Images larger than 32 pixels are halved first: the filters are made for small ones. */
 const workingSize = (size: number): number => (size > 32 ? size / 2 : size);
 
-/** Length of the wavelet vector of an image. */
-export function waveletLength({ channels, size }: { channels: number; size: number }): number {
+/** Length of the wavelet vector of an image, with the blurred image or without. */
+export function waveletLength({ channels, size }: { channels: number; size: number }, lowPass = true): number {
   const places = (workingSize(size) / 4) ** 2;
-  return channels * places * (1 + ORIENTATIONS * SCALES.length);
+  return channels * places * ((lowPass ? 1 : 0) + ORIENTATIONS * SCALES.length);
 }
 
 /**
  * @param x - [n, channels, size, size] in [0, 1].
+ * @param lowPass - whether the blurred image is part of it, beside the moduli.
  * @returns [n, waveletLength], rows of norm just below 1.
  */
-export function waveletVector(x: Tensor4D): Tensor2D {
+export function waveletVector(x: Tensor4D, lowPass = true): Tensor2D {
   const [n, channels, size] = x.shape;
   let planes = tf.reshape(x, [n * channels, size, size, 1]) as Tensor4D;
   if (workingSize(size) !== size) planes = tf.avgPool(planes, 2, 2, 'valid');
@@ -82,6 +83,6 @@ export function waveletVector(x: Tensor4D): Tensor2D {
     const modulus = tf.sqrt(tf.add(tf.add(re, im), ROOT_FLOOR));
     return tf.mul(tf.avgPool(modulus as Tensor4D, 2, 2, 'valid'), MODULUS_GAIN);
   });
-  const vector = tf.reshape(tf.concat([low, ...moduli], 3), [n, -1]);
+  const vector = tf.reshape(tf.concat(lowPass ? [low, ...moduli] : moduli, 3), [n, -1]);
   return tf.div(vector, tf.add(tf.sqrt(tf.sum(tf.square(vector), 1, true)), NORM_FLOOR)) as Tensor2D;
 }

@@ -39,11 +39,15 @@ function modelFindings({ model, labels, aggregation, placement }: Policy): Findi
   return found;
 }
 
-function stepFindings({ training: t, privacy }: Policy): Finding[] {
+function stepFindings({ training: t, privacy, warmStart }: Policy): Finding[] {
   const found: Finding[] = [];
   const steps = t.rounds * t.discriminatorSteps + t.warmupDiscriminatorSteps;
   if (steps > privacy.maxSteps)
     found.push({ path: ['privacy', 'maxSteps'], message: `the training takes ${steps} steps` });
+  if (t.rounds === 0 && warmStart.kind === 'none')
+    found.push({ path: ['training', 'rounds'], message: 'is 0, and there is no warm start: nothing would be trained' });
+  if (t.rounds === 0 && t.warmupDiscriminatorSteps > 0)
+    found.push({ path: ['training', 'warmupDiscriminatorSteps'], message: 'has no round to belong to' });
   const ladder = t.adaptiveSteps?.ladder;
   if (ladder && ladder[0] !== t.discriminatorSteps)
     found.push({ path: ['training', 'adaptiveSteps', 'ladder'], message: 'must start at discriminatorSteps' });

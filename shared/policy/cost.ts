@@ -31,9 +31,10 @@ export function samplingOf(policy: DeepReadonly<Policy>, siteId?: string): SiteS
  */
 export function eventsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): PrivacyEvent[] {
   const { privacy, warmStart } = policy;
-  if (privacy.mechanism === 'none-insecure') return [readEvent({ kind: 'not-private', count: privacy.maxSteps })];
+  if (privacy.mechanism === 'none-insecure') return [readEvent({ kind: 'not-private', count: privacy.maxSteps + 1 })];
   const warm =
     warmStart.kind === 'moments' ? [gaussianEvent(warmStart.noiseMultiplier, warmStart.maxReleases ?? 1)] : [];
+  if (privacy.maxSteps === 0) return warm;
   return [
     ...warm,
     poissonGaussianEvent(samplingOf(policy, siteId).sampleRate, privacy.noiseMultiplier, privacy.maxSteps),

@@ -27,7 +27,7 @@ export const AdaptiveSteps = z.strictObject({
 });
 
 export const Training = z.strictObject({
-  rounds: Count,
+  rounds: z.int().min(0).describe('Generator rounds after the warm start; 0 releases what the moments taught.'),
   discriminatorSteps: Count.describe('Private steps of every site in a round.'),
   warmupDiscriminatorSteps: z.int().min(0).describe('Further private steps in the first round, before G moves.'),
   generatorBatch: Count.describe('Fakes per site in one generator gradient.'),
@@ -59,7 +59,10 @@ const privacyBase = {
   expectedBatch: Positive.describe('What sums are divided by: sampleRate times the declared number of patients.'),
   maxBatch: Count.describe('Places in a step. The chance of more is added to delta.'),
   imagesPerPatient: Count.describe('At most so many; their losses are averaged.'),
-  maxSteps: Count.describe('Private steps in the ledger of one run, restarts included. The claim is made for all.'),
+  maxSteps: z
+    .int()
+    .min(0)
+    .describe('Private steps in the ledger of one run, restarts included. The claim is made for all.'),
   generatorClipNorm: Positive.describe('L2 norm of one site’s generator gradient.'),
 };
 
@@ -82,7 +85,9 @@ export const MomentFeatures = z.discriminatedUnion('kind', [
     blocks: z
       .array(
         z.strictObject({
-          on: z.enum(['pixels', 'wavelets']).describe('Pixels in [0, 1], or the wavelet vector of norm 1.'),
+          on: z
+            .enum(['pixels', 'wavelets', 'edges'])
+            .describe('Pixels in [0, 1]; wavelet vector of norm 1, with the blurred image or (edges) without.'),
           bandwidth: Positive.describe('Width of the Gaussian kernel, in the unit of what it looks at.'),
           frequencies: Count.max(16_384).describe('Random frequencies; each gives a cosine and a sine.'),
           weight: Positive.describe('Share of the squared norm of 1, relative to the other blocks.'),

@@ -1,8 +1,7 @@
-import type { Linter } from 'eslint';
 import tseslint from 'typescript-eslint';
 
 /** Nothing may be imported across these borders; `test/rules/imports.test.ts` holds the same rule as a test. */
-const border = (forbidden: string, why: string): Linter.RulesRecord => ({
+const border = (forbidden, why) => ({
   'no-restricted-imports': ['error', { patterns: [{ regex: forbidden, message: why }] }],
 });
 
@@ -12,7 +11,7 @@ export default tseslint.config(
   {
     languageOptions: {
       parserOptions: {
-        projectService: { allowDefaultProject: ['eslint.config.ts', 'vitest.config.ts'] },
+        projectService: { allowDefaultProject: ['eslint.config.js', 'vitest.config.ts'] },
         tsconfigRootDir: import.meta.dirname,
       },
     },

@@ -1,0 +1,237 @@
+/** The cases of `bench/quality.ts`: data, cohort and policy of each. Settings are the same for all but what a row says. */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { AVAILABLE_SCHEMES } from '../shared/aggregation/registry.ts';
+import { noiseMultiplierFor } from '../shared/dp/calibrate.ts';
+import { gaussianEvent } from '../shared/dp/event.ts';
+import { smallestMaxBatch } from '../shared/dp/poisson.ts';
+import { readArrayDataset } from '../shared/imaging/array-dataset.ts';
+import { concatImages, groupByPatient, type LabelledImages, selectImages } from '../shared/imaging/images.ts';
+import { dropDuplicates, splitBySite } from '../shared/imaging/split.ts';
+import { type CheckedPolicy, loadPolicy } from '../shared/policy/load.ts';
+
+const DATA = resolve(import.meta.dirname, '../../shared/data');
+export const DELTA = 1e-5;
+const SITES = 5;
+
+export interface QualityCase {
+  readonly data: 'mednist' | 'mnist' | 'pneumonia';
+  /** Null: no mechanism. */
+  readonly epsilon: number | null;
+  /** TSTR accuracy that the project set itself; absent where the case is reported only. */
+  readonly target?: number;
+}
+
+export const CASES: Readonly<Record<string, QualityCase>> = {
+  'mednist-10': { data: 'mednist', epsilon: 10, target: 0.95 },
+  'mnist-10': { data: 'mnist', epsilon: 10, target: 0.88 },
+  'mnist-1': { data: 'mnist', epsilon: 1, target: 0.82 },
+  'mednist-none': { data: 'mednist', epsilon: null, target: 0.95 },
+  'mnist-none': { data: 'mnist', epsilon: null, target: 0.95 },
+  'pneumonia-10': { data: 'pneumonia', epsilon: 10 },
+  'pneumonia-none': { data: 'pneumonia', epsilon: null },
+};
+
+/** `both`: moments, then adversarial rounds. `moments`: the moment round alone, at the same total epsilon. */
+export type Variant = 'both' | 'moments';
+
+export interface Cohort {
+  /** One image is one patient: these sets name none. */
+  readonly sites: ReadonlyMap<string, LabelledImages>;
+  readonly test: LabelledImages;
+}
+
+const FILES = {
+  mednist: 'mednist_28_gray.npz',
+  mnist: 'mnist/train-images-idx3-ubyte.gz',
+  pneumonia: 'pneumoniamnist.npz',
+} as const;
+
+/** Whether the images of a case are on this machine. */
+export const dataOf = ({ data }: QualityCase): string | null => {
+  const path = join(DATA, FILES[data]);
+  return existsSync(path) ? path : null;
+};
+
+/** Five sites with a random fifth each, and a test set no site has: the set's own, or for MedNIST a fifth of it. */
+export async function cohortOf(c: QualityCase, seed: string): Promise<Cohort> {
+  const read = async (file: string, split?: 'train' | 'val' | 'test') => {
+    const options = { size: 28, channels: 1, onBadFile: 'refuse', ...(split ? { split } : {}) } as const;
+    return (await readArrayDataset(join(DATA, file), options)).images;
+  };
+  const bySite = (images: LabelledImages, testFraction?: number) =>
+    splitBySite(images, { sites: SITES, seed, ...(testFraction ? { testFraction } : {}) });
+  const named = (sites: readonly LabelledImages[]) => new Map(sites.map((s, i) => [`site-${i + 1}`, s]));
+  if (c.data === 'mednist') {
+    const split = bySite(dropDuplicates(await read(FILES.mednist)).images, 0.2);
+    return { sites: named(split.sites), test: split.test };
+  }
+  if (c.data === 'mnist') {
+    const test = await read('mnist/t10k-images-idx3-ubyte.gz');
+    return { sites: named(bySite(await read(FILES.mnist)).sites), test };
+  }
+  const [train, val, test] = [
+    await read(FILES.pneumonia, 'train'),
+    await read(FILES.pneumonia, 'val'),
+    await read(FILES.pneumonia, 'test'),
+  ];
+  return { sites: named(bySite(concatImages([train, val])).sites), test };
+}
+
+/** Real images for the classifier whose features Fréchet distance and recall are measured on; at most 20,000. */
+export function realTraining(cohort: Cohort): LabelledImages {
+  const all = concatImages([...cohort.sites.values()]);
+  return all.n <= 20_000
+    ? all
+    : selectImages(
+        all,
+        Array.from({ length: 20_000 }, (_, i) => Math.floor((i * all.n) / 20_000)),
+      );
+}
+
+/** Numbers that decide how good and how long; everything else follows from the case. */
+export interface Settings {
+  /** Share of epsilon that the moment round spends when adversarial rounds follow. */
+  readonly momentShare: number;
+  readonly fitSteps: number;
+  readonly fitPerClass: number;
+  readonly rounds: number;
+  readonly warmup: number;
+  readonly batch: number;
+  readonly fakes: number;
+  readonly discriminatorWidth: number;
+  readonly generatorWidth: number;
+  readonly latent: number;
+  readonly lrG: number;
+  readonly lrD: number;
+  readonly momentWeight: number;
+  readonly frequencies: number;
+}
+
+const PRIVATE: Settings = {
+  momentShare: 0.3,
+  fitSteps: 500,
+  fitPerClass: 30,
+  rounds: 100,
+  warmup: 40,
+  batch: 400,
+  fakes: 200,
+  discriminatorWidth: 16,
+  generatorWidth: 24,
+  latent: 16,
+  lrG: 3e-4,
+  lrD: 1e-3,
+  momentWeight: 3,
+  frequencies: 400,
+};
+
+const OPEN: Settings = {
+  ...PRIVATE,
+  fitSteps: 300,
+  rounds: 1500,
+  warmup: 0,
+  batch: 32,
+  fakes: 32,
+  discriminatorWidth: 32,
+  lrG: 1e-3,
+  lrD: 5e-4,
+  momentWeight: 0,
+};
+
+export const settingsOf = ({ epsilon }: QualityCase): Settings => (epsilon === null ? OPEN : PRIVATE);
+
+/** The policy of a case. Epsilon is exact: noise is calibrated so that the policy's own steps spend it. */
+export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Settings): CheckedPolicy {
+  const classes = [...cohort.test.classNames];
+  const patients = Math.max(...[...cohort.sites.values()].map((own) => groupByPatient(own).length));
+  const maxSteps = variant === 'moments' ? 0 : s.rounds + s.warmup;
+  const sampleRate = Math.min(1, s.batch / patients);
+  const sampling = { sampleRate, patientsAtMost: patients, steps: Math.max(1, maxSteps) };
+  const maxBatch = c.epsilon === null ? Math.ceil(1.5 * s.batch) : smallestMaxBatch(sampling, DELTA / 100);
+  const noise = noiseOf(c, variant, s, sampleRate, maxSteps);
+  const privacy = {
+    unit: 'patient',
+    neighbours: 'add-or-remove-one',
+    clipNorm: 1,
+    clipRule: 'normalise',
+    sampleRate,
+    expectedBatch: sampleRate * patients,
+    maxBatch,
+    imagesPerPatient: 1,
+    maxSteps,
+    generatorClipNorm: 10,
+    ...(c.epsilon === null
+      ? { mechanism: 'none-insecure' }
+      : { mechanism: 'dp-sgd', epsilon: c.epsilon, delta: DELTA, noiseMultiplier: noise.steps }),
+  };
+  // Strokes want narrow kernels on wavelets with their brightness; radiographs want their edges without it.
+  const strokes = c.data === 'mnist';
+  const pixels = strokes ? [3, 5, 10] : [2, 5, 12];
+  const blocks = pixels.map((bandwidth) => ({ on: 'pixels', bandwidth, frequencies: s.frequencies, weight: 1 }));
+  const shapes = strokes ? { on: 'wavelets', bandwidth: 0.5 } : { on: 'edges', bandwidth: 0.35 };
+  const policy = {
+    id: `bench-${c.data}`,
+    version: 1,
+    placement: 'local',
+    model: {
+      architecture: 'smooth-dcgan',
+      imageSize: 28,
+      channels: 1,
+      classes,
+      latent: s.latent,
+      generatorWidth: s.generatorWidth,
+      discriminatorWidth: s.discriminatorWidth,
+      conditioning: 'projection',
+      groupNorm: 0,
+      loss: 'bce',
+    },
+    training: {
+      rounds: variant === 'moments' ? 0 : s.rounds,
+      discriminatorSteps: 1,
+      warmupDiscriminatorSteps: variant === 'moments' ? 0 : s.warmup,
+      generatorBatch: s.fakes,
+      fakesPerStep: s.fakes,
+      lrG: s.lrG,
+      lrD: s.lrD,
+      beta1: 0.5,
+      beta2: 0.99,
+      weightDecayD: 0,
+      averageDecayD: c.epsilon === null ? 0 : 0.9,
+      emaDecay: c.epsilon === null ? 0.99 : 0.98,
+      momentWeight: s.momentWeight,
+    },
+    privacy,
+    warmStart: {
+      kind: 'moments',
+      features: {
+        kind: 'fourier',
+        seed: 'bench',
+        blocks: [...blocks, { ...shapes, frequencies: 2 * s.frequencies, weight: 3 }],
+      },
+      noiseMultiplier: noise.moments,
+      fitSteps: variant === 'moments' ? s.fitSteps + Math.round(s.rounds / 2) : s.fitSteps,
+      fitBatch: s.fitPerClass * classes.length,
+      lr: 0.002,
+    },
+    labels: { distribution: Object.fromEntries(classes.map((name) => [name, 1 / classes.length])) },
+    aggregation: { scheme: 'clear', minSites: SITES, minSurvivors: SITES, deadlineSeconds: 600 },
+    release: { maxImages: 100_000, audits: [] },
+    evaluation: { publicTestSet: { source: 'the test set of a public benchmark' } },
+    why: Object.fromEntries(Object.keys(privacy).map((key) => [`privacy.${key}`, 'a setting of the benchmark'])),
+  };
+  return loadPolicy(policy, { availableSchemes: AVAILABLE_SCHEMES });
+}
+
+/** Noise multipliers of the moment round and of the steps, so that both together spend epsilon. */
+function noiseOf({ epsilon }: QualityCase, variant: Variant, s: Settings, sampleRate: number, steps: number) {
+  if (epsilon === null) return { moments: 0, steps: 0 };
+  // A little below: part of delta pays for the cap on the batch.
+  const delta = 0.98 * DELTA;
+  const alone = (e: number) => noiseMultiplierFor({ epsilon: e, delta, sampleRate: 1, steps: 1 });
+  if (variant === 'moments') return { moments: alone(epsilon), steps: 1 };
+  const moments = alone(s.momentShare * epsilon);
+  return {
+    moments,
+    steps: noiseMultiplierFor({ epsilon, delta, sampleRate, steps, others: [gaussianEvent(moments)] }),
+  };
+}

@@ -1,0 +1,201 @@
+/**
+ * What the synthetic images are worth: a classifier trained on them and tested on real ones (TSTR), Fréchet distance
+ * and recall, on real public data sets split over five sites. One case takes minutes; an interrupted one goes on.
+ */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { openEngine } from '../shared/engine/open.ts';
+import type { Engine } from '../shared/engine/program.ts';
+import { gridPng } from '../shared/imaging/grid.ts';
+import { type LabelledImages, selectImages } from '../shared/imaging/images.ts';
+import { Classifier, FEATURES } from '../shared/metrics/classifier.ts';
+import { featureMoments, frechetDistance } from '../shared/metrics/frechet.ts';
+import { prdc } from '../shared/metrics/prdc.ts';
+import { accuracy } from '../shared/metrics/utility.ts';
+import { policySha256 } from '../shared/policy/load.ts';
+import { labelDistribution } from '../shared/policy/views.ts';
+import { asPrivateImages } from '../site-agent/imaging/private-images.ts';
+import { balancedLabels, calibrated, sampleImages } from '../cli/run-folder.ts';
+import { GanGeneratorTrainer } from '../coordinator/gan-generator-trainer.ts';
+import { simulate } from '../cli/simulation.ts';
+import { progress } from '../cli/progress.ts';
+import {
+  CASES,
+  cohortOf,
+  dataOf,
+  policyOf,
+  type QualityCase,
+  realTraining,
+  settingsOf,
+  type Variant,
+} from './quality-cases.ts';
+import type { Bench, BenchRow } from './run.ts';
+
+const SYNTHETIC = 20_000;
+const EPOCHS = 4;
+
+interface Measured {
+  readonly tstr: number;
+  readonly frechet: number;
+  readonly precision: number;
+  readonly recall: number;
+  readonly density: number;
+  readonly coverage: number;
+  readonly trtr: number;
+  readonly seconds: number;
+  readonly epsilon: number | null;
+}
+
+export const bench: Bench = {
+  name: 'quality',
+  summary:
+    'synthetic images of five sites, measured on real test sets. Epsilon excludes tuning: settings were chosen on these sets.',
+  async run(args, report) {
+    const flag = (name: string, otherwise: string) => {
+      const at = args.indexOf(name);
+      return at >= 0 ? (args[at + 1] ?? otherwise) : otherwise;
+    };
+    const names = flag('--case', Object.keys(CASES).join(',')).split(',');
+    const seeds = Number(flag('--seeds', '1'));
+    const variants = flag('--variant', 'both,moments').split(',') as Variant[];
+    const folder = resolve(flag('--folder', 'runs/quality'));
+    if (args.includes('--fresh')) rmSync(folder, { recursive: true, force: true });
+    const unknown = names.find((name) => !(name in CASES));
+    if (unknown !== undefined) throw new Error(`no case "${unknown}"; there are ${Object.keys(CASES).join(', ')}`);
+    const engine = await openEngine('cpu');
+    try {
+      for (const name of names) await runCase({ name, seeds, variants, folder, engine, report });
+    } finally {
+      await engine.dispose();
+    }
+  },
+};
+
+interface CaseRun {
+  readonly name: string;
+  readonly seeds: number;
+  readonly variants: readonly Variant[];
+  readonly folder: string;
+  readonly engine: Engine;
+  readonly report: (row: BenchRow) => void;
+}
+
+async function runCase({ name, seeds, variants, folder, engine, report }: CaseRun): Promise<void> {
+  const c = CASES[name];
+  if (dataOf(c) === null) {
+    console.error(`skipped ${name}: its images are not on this machine`);
+    return;
+  }
+  for (const variant of variants) {
+    const results: Measured[] = [];
+    for (let seed = 1; seed <= seeds; seed++)
+      results.push(await runOnce(c, variant, `${seed}`, join(folder, `${name}-${variant}-${seed}`), engine));
+    const label = `${name} ${variant === 'both' ? 'moments + adversarial' : 'moments alone'}`;
+    const rows: [keyof Measured, string][] = [
+      ['tstr', 'accuracy'],
+      ['frechet', 'Fréchet distance'],
+      ['precision', 'share'],
+      ['recall', 'share'],
+      ['density', 'ratio'],
+      ['coverage', 'share'],
+      ['seconds', 's'],
+    ];
+    for (const [key, unit] of rows) {
+      const values = results.map((r) => r[key] as number);
+      const value = values.reduce((sum, v) => sum + v, 0) / values.length;
+      const spread =
+        seeds > 1 ? `, ${seeds} seeds from ${Math.min(...values).toFixed(4)} to ${Math.max(...values).toFixed(4)}` : '';
+      const target = key === 'tstr' && variant === 'both' ? c.target : key === 'seconds' ? 900 : undefined;
+      const holds =
+        target === undefined
+          ? {}
+          : {
+              target: key === 'seconds' ? '<= 900' : `>= ${target}`,
+              holds: key === 'seconds' ? value <= target : value >= target,
+            };
+      report({ case: `${label}: ${key}${spread}`, value, unit, ...holds });
+    }
+    report({
+      case: `${label}: classifier trained on real images, for comparison`,
+      value: results[0].trtr,
+      unit: 'accuracy',
+    });
+    if (results[0].epsilon !== null)
+      report({ case: `${label}: epsilon stated by the sites, delta 1e-5`, value: results[0].epsilon, unit: 'epsilon' });
+  }
+}
+
+async function runOnce(
+  c: QualityCase,
+  variant: Variant,
+  seed: string,
+  folder: string,
+  engine: Engine,
+): Promise<Measured> {
+  const done = join(folder, 'result.json');
+  if (existsSync(done)) return JSON.parse(readFileSync(done, 'utf8')) as Measured;
+  const cohort = await cohortOf(c, `quality ${seed}`);
+  const policy = policyOf(c, cohort, variant, settingsOf(c));
+  // Another policy is another run: settings that changed do not meet old stores.
+  const parties = join(folder, policySha256(policy).slice(0, 16));
+  mkdirSync(parties, { recursive: true });
+  const clock = join(parties, 'seconds.json');
+  const before = existsSync(clock) ? (JSON.parse(readFileSync(clock, 'utf8')) as number) : 0;
+  const began = performance.now();
+  const seconds = () => before + (performance.now() - began) / 1000;
+  const bar = progress(`${c.data} ${variant}`);
+  const rounds = policy.training.rounds + 1;
+  const result = await simulate({
+    policy,
+    sites: new Map([...cohort.sites].map(([id, images]) => [id, asPrivateImages(images, false)])),
+    engine,
+    folder: parties,
+    onEvent: (event) => {
+      if (event.kind === 'fitting') bar.update(event.share / rounds, `fit ${Math.round(100 * event.share)} %`);
+      if (event.kind !== 'round-closed') return;
+      bar.update((event.round + 1) / rounds, `round ${event.round + 1} of ${rounds}`);
+      writeFileSync(clock, JSON.stringify(seconds()));
+    },
+  });
+  const trained = seconds();
+  bar.stop();
+  const { gan } = new GanGeneratorTrainer(engine, policy);
+  const weights = result.generator.average;
+  const statistics = await calibrated(engine, gan, weights, labelDistribution(policy));
+  const classNames = policy.model.classes;
+  const synthetic = await sampleImages({
+    engine,
+    gan,
+    weights,
+    statistics,
+    labels: balancedLabels(SYNTHETIC, classNames.length),
+    classNames,
+    seed: `quality ${seed}`,
+  });
+  writeFileSync(join(folder, 'grid.png'), gridPng(synthetic, { columns: 16 }));
+  const measured: Measured = {
+    ...(await measure(engine, synthetic, realTraining(cohort), cohort.test)),
+    seconds: trained,
+    epsilon: c.epsilon === null ? null : Math.max(...result.epsilon.values()),
+  };
+  writeFileSync(done, JSON.stringify(measured));
+  return measured;
+}
+
+async function measure(engine: Engine, synthetic: LabelledImages, real: LabelledImages, test: LabelledImages) {
+  const onSynthetic = await Classifier.train(engine, synthetic, { epochs: EPOCHS, seed: 'tstr' });
+  const tstr = accuracy(test, (await onSynthetic.predict(test)).labels).accuracy;
+  await onSynthetic.dispose();
+  const onReal = await Classifier.train(engine, real, { epochs: EPOCHS, seed: 'trtr' });
+  const trtr = accuracy(test, (await onReal.predict(test)).labels).accuracy;
+  const some = (images: LabelledImages, n: number) =>
+    selectImages(
+      images,
+      Array.from({ length: Math.min(n, images.n) }, (_, i) => Math.floor((i * images.n) / Math.min(n, images.n))),
+    );
+  const a = (await onReal.predict(some(test, 5000))).features;
+  const b = (await onReal.predict(some(synthetic, 5000))).features;
+  await onReal.dispose();
+  const frechet = frechetDistance(featureMoments(a, FEATURES), featureMoments(b, FEATURES));
+  return { tstr, trtr, frechet, ...prdc(a.subarray(0, 2000 * FEATURES), b.subarray(0, 2000 * FEATURES), FEATURES) };
+}

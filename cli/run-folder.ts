@@ -1,0 +1,210 @@
+/**
+ * What a run leaves behind: pictures, the generator as a file, images with labels, the log, and a summary that a person
+ * reads. Everything here is made from the released generator, the public log and images declared public.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GanGeneratorTrainer, type GeneratorState } from '../coordinator/gan-generator-trainer.ts';
+import { canonicalJson } from '../shared/audit/canonical.ts';
+import type { LogEntry } from '../shared/audit/entry.ts';
+import { verifyChain } from '../shared/audit/log.ts';
+import type { Engine } from '../shared/engine/program.ts';
+import { drawFakeInputs } from '../shared/gan/batch.ts';
+import { EXPORT_BATCH, generatorOnnx, type GeneratorCard } from '../shared/gan/export.ts';
+import type { Gan } from '../shared/gan/registry.ts';
+import { Sampler } from '../shared/gan/sampler.ts';
+import { twoPanelPng } from '../shared/imaging/grid.ts';
+import type { LabelledImages } from '../shared/imaging/images.ts';
+import { writeDataset } from '../shared/imaging/write-dataset.ts';
+import { type Utility, utility } from '../shared/metrics/utility.ts';
+import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
+import { labelDistribution } from '../shared/policy/views.ts';
+import { digestOf } from './simulation.ts';
+import { summaryHtml, summaryMarkdown } from './summary.ts';
+
+/** Fakes that batch statistics are taken from, once, for the released generator. */
+const CALIBRATION_FAKES = 2048;
+const SAMPLER_BATCH = 64;
+
+export interface FinishOptions {
+  /** The run folder. */
+  readonly folder: string;
+  readonly policy: CheckedPolicy;
+  readonly runId: string;
+  readonly engine: Engine;
+  readonly generator: GeneratorState;
+  readonly log: readonly LogEntry[];
+  /** Epsilon each site stated last. */
+  readonly epsilon: ReadonlyMap<string, number>;
+  /** Real images that the policy declares public, or phantoms: shown beside the synthetic ones. */
+  readonly reference: LabelledImages;
+  /** What the reference images are, in two or three words. */
+  readonly referenceName: string;
+  /** Declared public: what utility is measured on. Null: nothing is measured. */
+  readonly publicTest: LabelledImages | null;
+  /** Public images for train-on-real, of the size a site has. Null where no such images are public. */
+  readonly publicTrain: LabelledImages | null;
+  /** Synthetic images to write. */
+  readonly images: number;
+  /** Seconds the rounds took. */
+  readonly seconds: number;
+  readonly progress?: (what: string, share: number) => void;
+}
+
+/** What `finishRun` found out; the summary shows it. */
+export interface RunSummary {
+  readonly folder: string;
+  readonly runId: string;
+  readonly policySha256: string;
+  readonly logHead: string;
+  readonly logEntries: number;
+  readonly rounds: number;
+  readonly epsilon: readonly { readonly siteId: string; readonly epsilon: number }[];
+  readonly synthetic: Utility | null;
+  readonly real: Utility | null;
+  readonly images: number;
+  readonly seconds: number;
+  readonly generatorParameters: number;
+  readonly referenceName: string;
+}
+
+/**
+ * Draws images from a generator whose batch normalisations have fixed statistics.
+ * @param seed - public: the same seed, the same images.
+ */
+export async function sampleImages(p: {
+  engine: Engine;
+  gan: Gan;
+  weights: Float32Array;
+  statistics: Float32Array;
+  labels: Int32Array;
+  classNames: readonly string[];
+  seed: string;
+}): Promise<LabelledImages> {
+  const { channels, imageSize, latent, classes } = p.gan.config;
+  const n = p.labels.length;
+  const { latents } = drawFakeInputs(n, latent, Array<number>(classes).fill(1 / classes), p.seed);
+  const sampler = await Sampler.open(p.engine, p.gan, SAMPLER_BATCH, 'fixed');
+  try {
+    const pixels = await sampler.images(p.weights, { labels: p.labels, latents }, p.statistics);
+    // A pixel is what an 8-bit file will hold: measures see what a recipient sees.
+    for (let i = 0; i < pixels.length; i++) pixels[i] = Math.round((pixels[i] + 1) * 127.5) / 127.5 - 1;
+    const patients = Array.from({ length: n }, (_, i) => `synthetic-${i + 1}`);
+    return { n, channels, size: imageSize, pixels, labels: p.labels, classNames: p.classNames, patients };
+  } finally {
+    await sampler.dispose();
+  }
+}
+
+/** Statistics of the batch normalisations over fakes of the policy's classes. Public. */
+export async function calibrated(
+  engine: Engine,
+  gan: Gan,
+  weights: Float32Array,
+  distribution: readonly number[],
+): Promise<Float32Array> {
+  const sampler = await Sampler.open(engine, gan, SAMPLER_BATCH, 'batch');
+  try {
+    return await sampler.calibrate(
+      weights,
+      drawFakeInputs(CALIBRATION_FAKES, gan.config.latent, distribution, 'calibration'),
+    );
+  } finally {
+    await sampler.dispose();
+  }
+}
+
+/** n labels in turn: as many of each class as of any other. */
+export const balancedLabels = (n: number, classes: number): Int32Array =>
+  Int32Array.from({ length: n }, (_, i) => i % classes);
+
+/**
+ * Writes everything a finished run leaves: `synthetic.png`, `generator.onnx` with `generator.json`, `images/`,
+ * `policy.json`, `log.jsonl`, `summary.md`, `summary.html`, `summary.json`.
+ *
+ * @throws {FedError} LOG_INVALID when the log's chain is broken: then nothing is written.
+ */
+export async function finishRun(o: FinishOptions): Promise<RunSummary> {
+  const { policy, engine } = o;
+  const head = verifyChain(o.log);
+  const { gan } = new GanGeneratorTrainer(engine, policy);
+  const classNames = policy.model.classes;
+  const distribution = labelDistribution(policy);
+  const report = (what: string, share = 0) => o.progress?.(what, share);
+  await mkdir(o.folder, { recursive: true });
+  const write = (name: string, body: string | Uint8Array) => writeFile(join(o.folder, name), body);
+
+  report('exporting');
+  const weights = o.generator.average;
+  const statistics = await calibrated(engine, gan, weights, distribution);
+  const model = generatorOnnx(gan, weights, statistics);
+  const card: GeneratorCard = {
+    format: 'veilgan-generator/1',
+    model: 'generator.onnx',
+    sha256: digestOf(model),
+    batch: EXPORT_BATCH,
+    latent: gan.config.latent,
+    classes: [...classNames],
+    channels: policy.model.channels,
+    imageSize: policy.model.imageSize,
+    distribution,
+    policySha256: policySha256(policy),
+    runId: o.runId,
+  };
+  await write('generator.onnx', model);
+  await write('generator.json', `${JSON.stringify(card, null, 2)}\n`);
+
+  report('sampling');
+  const labels = balancedLabels(o.images, classNames.length);
+  const images = await sampleImages({
+    engine,
+    gan,
+    weights,
+    statistics,
+    labels,
+    classNames,
+    seed: `release ${o.runId}`,
+  });
+  await writeDataset(join(o.folder, 'images'), images, {
+    progress: (done, all) => report('writing images', done / all),
+  });
+  const picture = twoPanelPng(
+    { images, title: 'synthetic' },
+    { images: o.reference, title: o.referenceName },
+    { columns: 8, enlarge: 'smooth' },
+  );
+  await write('synthetic.png', picture);
+  await write('policy.json', `${JSON.stringify(policy, null, 2)}\n`);
+  await write('log.jsonl', o.log.map((entry) => `${canonicalJson(entry)}\n`).join(''));
+
+  const measure = async (what: string, train: LabelledImages | null) =>
+    train && o.publicTest
+      ? utility(engine, train, o.publicTest, {
+          epochs: epochsFor(train),
+          seed: 'summary',
+          progress: (s) => report(what, s),
+        })
+      : null;
+  const summary: RunSummary = {
+    folder: o.folder,
+    runId: o.runId,
+    policySha256: card.policySha256,
+    logHead: head.head,
+    logEntries: head.size,
+    rounds: o.log.filter((e) => e.kind === 'generator-updated').length,
+    epsilon: [...o.epsilon].sort().map(([siteId, epsilon]) => ({ siteId, epsilon })),
+    synthetic: await measure('train on synthetic', images),
+    real: await measure('train on real', o.publicTrain),
+    images: images.n,
+    seconds: o.seconds,
+    generatorParameters: weights.length,
+    referenceName: o.referenceName,
+  };
+  await write('summary.json', `${JSON.stringify(summary, null, 2)}\n`);
+  await write('summary.md', summaryMarkdown(summary, policy));
+  await write('summary.html', summaryHtml(summary, policy, picture));
+  return summary;
+}
+
+/** About as many steps whatever the size of the set, so that a small one is not at a disadvantage. */
+const epochsFor = ({ n }: LabelledImages): number => Math.max(3, Math.round(12_000 / n));

@@ -1,0 +1,216 @@
+/**
+ * Any number of sites and a coordinator in one process, for research. Nothing is short-cut but the network: the same
+ * coordinator, agents, ledgers, outboxes, signatures, schemes and log; calls go through `directLink`.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { Coordinator, newRunId } from '../coordinator/coordinator.ts';
+import type { CoordinatorEvent } from '../coordinator/events.ts';
+import { GanGeneratorTrainer, type GeneratorState } from '../coordinator/gan-generator-trainer.ts';
+import { loadGeneratorState } from '../coordinator/generators.ts';
+import { SqliteStore } from '../coordinator/store/sqlite.ts';
+import type { LogEntry } from '../shared/audit/entry.ts';
+import type { Engine } from '../shared/engine/program.ts';
+import { FedError } from '../shared/errors.ts';
+import { publicPart } from '../shared/identity/jwk.ts';
+import {
+  createSigningKeys,
+  createSiteKeys,
+  publicKeys,
+  type SigningKeys,
+  type SiteKeys,
+} from '../shared/identity/keys.ts';
+import { EMPTY_ROSTER, withSite } from '../shared/identity/roster.ts';
+import type { SiteBounds } from '../shared/policy/bounds.ts';
+import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
+import { directLink } from '../shared/protocol/direct-link.ts';
+import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
+import { secureBytes } from '../shared/random.ts';
+import { SiteAgent } from '../site-agent/agent.ts';
+import type { SiteComputation } from '../site-agent/core/computation.ts';
+import type { SiteEvent } from '../site-agent/events.ts';
+import type { PrivateImages } from '../site-agent/imaging/private-images.ts';
+import { Ledger } from '../site-agent/shell/ledger.ts';
+import { Outbox } from '../site-agent/shell/outbox.ts';
+import { DpSiteComputation } from '../site-agent/site-computation.ts';
+
+export interface SimulationOptions {
+  readonly policy: CheckedPolicy;
+  /** Site to its images. Never mixed: each agent sees its own. */
+  readonly sites: ReadonlyMap<string, PrivateImages>;
+  readonly engine: Engine;
+  /** Stores of all parties. A run that was interrupted here goes on where it was. */
+  readonly folder: string;
+  readonly onEvent?: (event: CoordinatorEvent) => void;
+  readonly onSiteEvent?: (siteId: string, event: SiteEvent) => void;
+}
+
+export interface SimulationResult {
+  readonly runId: string;
+  readonly generator: GeneratorState;
+  readonly log: readonly LogEntry[];
+  /** Epsilon each site stated last; infinite without a mechanism. */
+  readonly epsilon: ReadonlyMap<string, number>;
+}
+
+/** What a folder remembers beside the stores: who takes part, under which policy. */
+const Identity = z.strictObject({ runId: z.uuid(), policySha256: z.string(), keys: z.record(z.string(), z.unknown()) });
+
+/**
+ * Runs to the end, or goes on with the run of the folder.
+ * @throws {FedError} POLICY_MISMATCH when the folder belongs to another policy or to other sites.
+ */
+export async function simulate(o: SimulationOptions): Promise<SimulationResult> {
+  mkdirSync(o.folder, { recursive: true });
+  const { runId, coordinatorKeys, siteKeys } = identities(o);
+  const roster = [...siteKeys].reduce((r, [id, keys]) => withSite(r, id, publicKeys(keys)), EMPTY_ROSTER);
+  const store = new SqliteStore(join(o.folder, 'coordinator.sqlite'));
+  const blobs = new FileBlobStore(join(o.folder, 'blobs'));
+  const trainer = new GanGeneratorTrainer(o.engine, o.policy);
+  const epsilon = new Map<string, number>();
+  const coordinator = new Coordinator({
+    policy: o.policy,
+    runId,
+    store,
+    blobs,
+    trainer,
+    identity: coordinatorKeys,
+    roster: () => roster,
+    onEvent: (event) => {
+      if (event.kind === 'epsilon') epsilon.set(event.statement.siteId, event.statement.epsilon ?? Infinity);
+      o.onEvent?.(event);
+    },
+  });
+  const turns = new Turns();
+  const closing: (() => unknown)[] = [];
+  try {
+    const agents: SiteAgent[] = [];
+    for (const [siteId, images] of o.sites) {
+      const computation = await DpSiteComputation.open({ ...o, siteId, images, random: secureBytes });
+      const folder = join(o.folder, siteId);
+      mkdirSync(folder, { recursive: true });
+      const ledger = new Ledger(join(folder, 'ledger.sqlite'));
+      const outbox = new Outbox(join(folder, 'outbox.sqlite'));
+      closing.push(
+        () => computation.dispose(),
+        () => ledger.close(),
+        () => outbox.close(),
+      );
+      const agent = new SiteAgent({
+        siteId,
+        keys: siteKeys.get(siteId)!,
+        coordinatorKey: publicPart(coordinatorKeys.signing),
+        link: directLink(coordinator, siteId),
+        policy: o.policy,
+        bounds: boundsOf(o.policy),
+        ledger,
+        outbox,
+        computation: oneAtATime(computation, turns),
+        onEvent: (event) => o.onSiteEvent?.(siteId, event),
+      });
+      agents.push(agent);
+    }
+    const sites = agents.map((agent) => agent.run());
+    await Promise.race([coordinator.run(), failureOf(sites)]);
+    await Promise.all(sites);
+    const generator = await currentGenerator(store, blobs, runId, trainer);
+    const log = await wholeLog(store, runId);
+    for (const { siteId, epsilon: stated } of (await coordinator.status()).sites)
+      if (stated !== null && !epsilon.has(siteId)) epsilon.set(siteId, stated);
+    return { runId, generator, log, epsilon };
+  } finally {
+    for (const close of closing) await close();
+    await trainer.dispose();
+    await store.close();
+  }
+}
+
+/** The generator of the last closed round. */
+export async function currentGenerator(
+  store: SqliteStore,
+  blobs: FileBlobStore,
+  runId: string,
+  trainer: GanGeneratorTrainer,
+): Promise<GeneratorState> {
+  const record = await store.transaction(async (tx) => {
+    const run = await tx.run(runId);
+    return run && tx.generator(runId, run.round);
+  });
+  if (!record) throw new FedError('STORE_CORRUPT', `no generator of run ${runId}`);
+  return trainer.decode(await loadGeneratorState(blobs, runId, record));
+}
+
+/** Every entry of a run's log, first to last. */
+export async function wholeLog(store: SqliteStore, runId: string): Promise<LogEntry[]> {
+  const log: LogEntry[] = [];
+  for (;;) {
+    const part = await store.transaction((tx) => tx.log(runId, log.length, 1000));
+    if (part.length === 0) return log;
+    log.push(...part);
+  }
+}
+
+/** A simulated site agrees to whatever the policy says: research, on data the researcher holds anyway. */
+function boundsOf({ privacy, aggregation }: CheckedPolicy): SiteBounds {
+  return {
+    maxEpsilon: privacy.mechanism === 'dp-sgd' ? privacy.epsilon : Number.MAX_VALUE,
+    maxDelta: privacy.mechanism === 'dp-sgd' ? privacy.delta : 0.5,
+    minNoiseToSampleRate: 0,
+    maxSteps: privacy.maxSteps,
+    maxImagesPerPatient: privacy.imagesPerPatient,
+    minSites: 1,
+    minSurvivors: 1,
+    schemes: [aggregation.scheme],
+    allowInsecure: privacy.mechanism === 'none-insecure',
+    lifetime: { epsilon: Number.MAX_VALUE, delta: 0.5 },
+  };
+}
+
+/** Lets one caller in at a time, in order: sites that share a processor only slow each other down. */
+class Turns {
+  #last: Promise<unknown> = Promise.resolve();
+  take<T>(body: () => Promise<T>): Promise<T> {
+    const mine = this.#last.then(body);
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+}
+
+const oneAtATime = (c: SiteComputation, turns: Turns): SiteComputation => ({
+  initialState: (...args) => turns.take(() => c.initialState(...args)),
+  discriminatorEvent: () => c.discriminatorEvent(),
+  discriminatorStep: (...args) => turns.take(() => c.discriminatorStep(...args)),
+  generatorGradient: (...args) => turns.take(() => c.generatorGradient(...args)),
+  momentEvent: () => c.momentEvent(),
+  noisedMoments: (...args) => turns.take(() => c.noisedMoments(...args)),
+});
+
+/** Rejects when one of these does; never resolves. */
+const failureOf = (all: readonly Promise<unknown>[]): Promise<never> =>
+  new Promise((_, reject) => {
+    for (const one of all) one.catch(reject);
+  });
+
+function identities(o: SimulationOptions) {
+  const path = join(o.folder, 'simulation.json');
+  const sha256 = policySha256(o.policy);
+  const ids = [...o.sites.keys()];
+  if (!existsSync(path)) {
+    const keys: Record<string, SigningKeys | SiteKeys> = { coordinator: createSigningKeys() };
+    for (const id of ids) keys[id] = createSiteKeys();
+    writeFileSync(path, JSON.stringify({ runId: newRunId(), policySha256: sha256, keys }), { mode: 0o600 });
+  }
+  const { runId, policySha256: before, keys } = Identity.parse(JSON.parse(readFileSync(path, 'utf8')));
+  if (before !== sha256 || ids.some((id) => !(id in keys)))
+    throw new FedError('POLICY_MISMATCH', `${o.folder} holds a run of another policy or of other sites`);
+  return {
+    runId,
+    coordinatorKeys: keys['coordinator'] as SigningKeys,
+    siteKeys: new Map(ids.map((id) => [id, keys[id] as SiteKeys])),
+  };
+}
+
+/** SHA-256 in hex, as the run folder's index prints it. */
+export const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
