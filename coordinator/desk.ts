@@ -49,7 +49,7 @@ export class Desk {
     const wasHere = presence.has(siteId, clock.now());
     presence.heard(siteId, clock.now());
     if (!wasHere) bell.ring();
-    if (TensorReceiver.handles(type)) return this.#p.receiver.handle(siteId, type, payload);
+    if (TensorReceiver.handles(type)) return this.#tensor(siteId, type, payload);
     switch (type) {
       case 'site.next':
         return this.#next(siteId, parseMessage(SiteNext, payload));
@@ -61,6 +61,17 @@ export class Desk {
         return this.#readLog(parseMessage(LogRead, payload));
       default:
         throw new FedError('MESSAGE_INVALID', `site=${siteId}: no request ${type}`);
+    }
+  }
+
+  async #tensor(siteId: string, type: string, payload: unknown): Promise<unknown> {
+    try {
+      return await this.#p.receiver.handle(siteId, type, payload);
+    } catch (error) {
+      // The first thing a site sends of a late answer is its tensor.
+      if (error instanceof FedError && error.code === 'ROUND_NOT_OPEN')
+        await this.#p.store.transaction((tx) => this.#noteLate(tx, siteId));
+      throw error;
     }
   }
 
@@ -189,19 +200,22 @@ export class Desk {
     return body;
   }
 
-  /** A refusal is logged once per site and code; a late answer also tells whether its site keeps pace. */
+  /** A late answer tells whether its site keeps pace: one that only began late is waited for in the next round. */
+  async #noteLate(tx: Tx, siteId: string): Promise<void> {
+    const { presence, clock, terms, runId } = this.#p;
+    if (!presence.keptPace(siteId, clock.now(), terms.deadlineMs)) return;
+    const site = (await tx.sites(runId)).find((s) => s.siteId === siteId);
+    if (site?.standing === 'missed') await tx.putSite(runId, { ...site, standing: 'good' });
+  }
+
+  /** A refusal is logged once per site and code. */
   async #refused(siteId: string, a: RoundAnswer, code: ErrorCode): Promise<void> {
-    const { store, presence, clock, runId } = this.#p;
+    const { store, runId } = this.#p;
     if (a.runId !== runId) return;
     await store.transaction(async (tx) => {
       const record = await tx.round(runId, a.round, a.attempt);
       if (record === null) return;
-      const late = code === 'ROUND_NOT_OPEN';
-      const name = nameOf({ ...record, phase: a.phase });
-      if (late && presence.keptPace(siteId, name, clock.now(), record.plan.deadlineMs)) {
-        const site = (await tx.sites(runId)).find((s) => s.siteId === siteId);
-        if (site?.standing === 'missed') await tx.putSite(runId, { ...site, standing: 'good' });
-      }
+      if (code === 'ROUND_NOT_OPEN') await this.#noteLate(tx, siteId);
       await this.#save(tx, noteRefusal(record, siteId, a, code));
     });
     this.#p.bell.ring();

@@ -88,14 +88,21 @@ const valuesOf = (seed: string, n: number): Float32Array =>
     (_, i) => (parseInt(sha256Hex(`${seed} ${i}`).slice(0, 8), 16) / 2 ** 32 - 0.5) * 0.4,
   );
 
-/** A site whose every result is a pure function of its arguments. */
+/** A site whose every result is a pure function of its arguments; with `fresh`, none is like another, as with real noise. */
 export class StubComputation implements SiteComputation {
   steps = 0;
+  #calls = 0;
   readonly #siteId: string;
   readonly #policy: CheckedPolicy;
-  constructor(siteId: string, policy: CheckedPolicy) {
+  readonly #fresh: boolean;
+  constructor(siteId: string, policy: CheckedPolicy, fresh = false) {
     this.#siteId = siteId;
     this.#policy = policy;
+    this.#fresh = fresh;
+  }
+  #noise(): string {
+    this.#calls += 1;
+    return this.#fresh ? ` ${this.#calls}` : '';
   }
   async initialState(): Promise<Uint8Array> {
     return Buffer.from(sha256Hex('discriminator'));
@@ -106,11 +113,14 @@ export class StubComputation implements SiteComputation {
   }
   async discriminatorStep(...[state, plan, generator]: Parameters<SiteComputation['discriminatorStep']>) {
     this.steps += 1;
-    const next = `${sha256Hex(state)} ${this.#siteId} ${plan.publicSeed} ${sha256Hex(packFloat32(generator))}`;
+    const next = `${sha256Hex(state)} ${this.#siteId} ${plan.publicSeed} ${sha256Hex(packFloat32(generator))}${this.#noise()}`;
     return { state: Buffer.from(sha256Hex(next)), fakes: { fakeLoss: 0.5, fakeAccuracy: 0.5 } };
   }
   async generatorGradient(...[state, plan, generator]: Parameters<SiteComputation['generatorGradient']>) {
-    const update = valuesOf(`${sha256Hex(state)} ${plan.round} ${sha256Hex(packFloat32(generator))}`, LENGTH);
+    const update = valuesOf(
+      `${sha256Hex(state)} ${plan.round} ${sha256Hex(packFloat32(generator))}${this.#noise()}`,
+      LENGTH,
+    );
     return { update, fakes: { fakeLoss: 0.5, fakeAccuracy: 0.5 } };
   }
   momentEvent() {
@@ -118,7 +128,7 @@ export class StubComputation implements SiteComputation {
     return gaussianEvent(warmStart.kind === 'moments' ? warmStart.noiseMultiplier : 0);
   }
   async noisedMoments() {
-    return valuesOf(`${this.#siteId} moments`, MOMENTS);
+    return valuesOf(`${this.#siteId} moments${this.#noise()}`, MOMENTS);
   }
 }
 
