@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { FedError } from '../../errors.ts';
 import { int, ints, type Graph, type Value } from '../graph.ts';
 import { activate, pair } from './elementwise.ts';
 import { TO_NCHW, TO_NHWC, type Rule, type Rules } from './rule.ts';
@@ -22,10 +23,11 @@ interface ConvAttrs {
   dimRoundingMode?: 'floor' | 'round' | 'ceil';
 }
 
+/** @throws {FedError} KERNEL_MISSING for the geometries that tfjs itself gets wrong. */
 function describe(input: readonly number[], filter: readonly number[], a: ConvAttrs, depthwise = false): Info {
   const format = tf.backend_util.convertConv2DDataFormat(a.dataFormat ?? 'NHWC');
   const dilations = a.dilations ?? 1;
-  return tf.backend_util.computeConv2DInfo(
+  const info = tf.backend_util.computeConv2DInfo(
     input as Four,
     filter as Four,
     a.strides,
@@ -35,6 +37,13 @@ function describe(input: readonly number[], filter: readonly number[], a: ConvAt
     depthwise,
     format,
   );
+  const [bottom, right] = endPads(info);
+  const tall = (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight + info.strideHeight;
+  const wide = (info.outWidth - 1) * info.strideWidth + info.effectiveFilterWidth + info.strideWidth;
+  // Given one number as padding, tfjs works out the width with the height's filter and stride.
+  if (tall <= info.padInfo.top + info.inHeight + bottom || wide <= info.padInfo.left + info.inWidth + right)
+    throw new FedError('KERNEL_MISSING', 'Conv2D with a number as padding needs a square filter and equal strides');
+  return info;
 }
 
 const isLast = (a: { dataFormat?: string }) => (a.dataFormat ?? 'NHWC') === 'NHWC';
