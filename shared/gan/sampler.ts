@@ -33,7 +33,9 @@ export function generatorForward(gan: Gan, n: number, statistics: 'batch' | 'fix
       const net = new PlainNet(withoutPrefix(inputs, 'g.'), given);
       const [latents, labels] = [inputs['latents'] as Tensor2D, inputs['labels'] as Tensor2D];
       const images = gan.architecture.generator(net, latents, labels, gan.config);
-      const outputs: Record<string, Tensor> = { images: tf.transpose(images, [0, 3, 1, 2]) };
+      // An engine's tanh may pass 1 by a rounding.
+      const within = tf.clipByValue(images, -1, 1);
+      const outputs: Record<string, Tensor> = { images: tf.transpose(within, [0, 3, 1, 2]) };
       for (const [name, { mean, variance }] of net.seen) {
         outputs[`s.${name}.mean`] = mean;
         outputs[`s.${name}.variance`] = variance;
