@@ -3,7 +3,7 @@
  * in the store how far it had come and goes on from there, so the whole may be killed at any instruction and called
  * again: same plan bytes, same downlinks, and the sum applied once.
  */
-import type { CoordinatorScheme, SpooledTensor } from '../shared/aggregation/aggregation.ts';
+import type { CoordinatorScheme, PhaseAnswer } from '../shared/aggregation/aggregation.ts';
 import { hashJson, sha256Hex } from '../shared/audit/canonical.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
@@ -20,7 +20,7 @@ import type { GeneratorTrainer } from './core/generator-trainer.ts';
 import { makePlan } from './core/make-plan.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import type { Presence } from './core/presence.ts';
-import { closeRound, enterPhase, openRound, settle, tally, voidRound } from './core/round-state.ts';
+import { closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
 import { decideOpening, standingAfter } from './core/standing.ts';
 import type { CoordinatorEvent } from './events.ts';
@@ -170,19 +170,11 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
 }
 
 async function closePhase(p: RoundParts, record: RoundRecord) {
-  const key = keyOf(record);
-  const stored = await p.store.transaction((tx) => tx.answers(key));
-  const counted = new Set(tally(record).inTime);
-  const answers = new Map<string, { body: unknown; tensor: SpooledTensor | null }>();
-  for (const { siteId, body, tensor } of stored) {
-    if (!counted.has(siteId)) continue;
-    const upload = tensor === null ? null : await p.receiver.received(siteId, tensor.sha256);
-    if (tensor !== null && upload === null) throw new FedError('STORE_CORRUPT', `upload of ${siteId} is gone`);
-    answers.set(siteId, { body, tensor: upload });
-  }
+  const answers = await countedAnswers(p, keyOf(record));
+  const earlier = (before: number) => countedAnswers(p, { ...keyOf(record), phase: before });
   const { plan, phase } = record;
   try {
-    return await p.scheme.close({ plan, phase, length: p.trainer.updateLength(plan), answers });
+    return await p.scheme.close({ plan, phase, length: p.trainer.updateLength(plan), answers, earlier });
   } catch (error) {
     // The scheme found that these answers give no sum: another attempt may. Anything else is a fault of our own.
     if (!(error instanceof FedError) || error.code === 'STORE_CORRUPT') throw error;
@@ -193,6 +185,17 @@ async function closePhase(p: RoundParts, record: RoundRecord) {
     await afterVoid(p, decision.next, error.code, false);
     return null;
   }
+}
+
+/** The answers of a phase that is sealed. All that were accepted count: none is accepted after the seal. */
+async function countedAnswers(p: RoundParts, key: PhaseKey): Promise<ReadonlyMap<string, PhaseAnswer>> {
+  const answers = new Map<string, PhaseAnswer>();
+  for (const { siteId, body, tensor } of await p.store.transaction((tx) => tx.answers(key))) {
+    const upload = tensor === null ? null : await p.receiver.received(siteId, tensor.sha256);
+    if (tensor !== null && upload === null) throw new FedError('STORE_CORRUPT', `upload of ${siteId} is gone`);
+    answers.set(siteId, { body, tensor: upload });
+  }
+  return answers;
 }
 
 /** Step 7 of 9: one step of the generator, or its fit to the moments; durable before anything refers to it. */

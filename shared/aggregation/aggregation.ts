@@ -38,6 +38,12 @@ export interface SpooledTensor {
   chunks(): AsyncIterable<Uint8Array>;
 }
 
+/** One site's answer, as the coordinator has stored it. */
+export interface PhaseAnswer {
+  readonly body: unknown;
+  readonly tensor: SpooledTensor | null;
+}
+
 export type PhaseResult =
   | { readonly next: { readonly phase: number; readonly downlinks: ReadonlyMap<string, unknown> } }
   | { readonly sum: Float64Array; readonly contributors: readonly string[] };
@@ -64,6 +70,8 @@ export interface CoordinatorScheme {
     plan: RoundPlan;
     phase: number;
     length: number;
-    answers: ReadonlyMap<string, { body: unknown; tensor: SpooledTensor | null }>;
+    answers: ReadonlyMap<string, PhaseAnswer>;
+    /** The answers that counted in a phase of this attempt that is over: masked uploads wait here for their shares. */
+    earlier: (phase: number) => Promise<ReadonlyMap<string, PhaseAnswer>>;
   }): Promise<PhaseResult>;
 }

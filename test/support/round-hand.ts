@@ -80,6 +80,7 @@ export class Tap {
 
 /** Turns the clock past what is being waited for, once something is. */
 export async function passTime(clock: ManualClock, ms: number): Promise<void> {
-  while (clock.pending === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+  do await new Promise<void>((resolve) => setImmediate(resolve));
+  while (clock.pending === 0);
   clock.advance(ms);
 }

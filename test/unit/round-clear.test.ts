@@ -60,7 +60,7 @@ test('the sum is added by site id, in float64, whatever the order of the answers
     ['b', make([-1e8, 3])],
   ];
   const close = (answers: typeof parts) =>
-    clearCoordinator.close({ plan, phase: 0, length: 2, answers: new Map(answers) });
+    clearCoordinator.close({ plan, phase: 0, length: 2, answers: new Map(answers), earlier: async () => new Map() });
   const result = await close(parts);
   expect(result).toEqual({ sum: Float64Array.of(1, 6), contributors: ['a', 'b', 'c'] });
   expect(await close(parts.toReversed())).toEqual(result);
@@ -78,8 +78,8 @@ function growth(length: number, mode: 'stream' | 'hold'): number {
 }
 
 test('thirty spooled uploads are summed in the memory of one sum; holding them all is noticed', () => {
-  const length = 1_000_000; // 4 MB each, 120 MB together; the sum is 8 MB
-  const slack = 32 * 1024 * 1024;
+  const length = 2_000_000; // 8 MB each, 240 MB together; the sum is 16 MB
+  const slack = 96 * 1024 * 1024;
   expect(growth(length, 'stream')).toBeLessThan(8 * length + slack);
   expect(growth(length, 'hold')).toBeGreaterThan(8 * length + slack);
 });
