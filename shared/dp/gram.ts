@@ -52,7 +52,7 @@ function trace(x: Tensor3D): Tensor1D {
 /** Σ of the products of two Gram matrices' entries, and the margin. [units] */
 export function normsFromGrams(inner: Tensor3D, outer: Tensor3D, bias: boolean): Tensor1D {
   // + 1 is the bias: the Gram matrix of an input that is one everywhere.
-  const whole = bias ? tf.add(inner, 1) : inner;
+  const whole: Tensor3D = bias ? tf.add(inner, 1) : inner;
   const most = tf.mul(trace(whole), trace(outer));
   return tf.add(tf.sum(tf.mul(whole, outer), [1, 2]), tf.mul(most, ROUNDING_MARGIN));
 }
@@ -93,9 +93,9 @@ export function blockGrams(
   const inner = byGroup(values, groups).map((part) => {
     const [units, images, grid, size] = part.shape;
     const all = tf.reshape<tf.Rank.R3>(part, [units, images * grid, size]);
-    const products = tf.matMul(all, all, false, true);
+    const products: Tensor3D = tf.matMul(all, all, false, true);
     const length = images * grid - furthest;
-    return tf.addN<Tensor3D>(offsets.map((o) => tf.slice(products, [0, o, o], [units, length, length])));
+    return tf.addN<Tensor3D>(offsets.map((o): Tensor3D => tf.slice(products, [0, o, o], [units, length, length])));
   });
   const outer = byGroup(laid, groups).map((part) => {
     const whole = endToEnd(part);

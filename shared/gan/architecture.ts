@@ -7,12 +7,12 @@ import type { Net } from './net.ts';
 export interface Architecture {
   readonly name: string;
   /** [n, latent], [n, classes] to images [n, size, size, channels] in [-1, 1]. */
-  generator(net: Net, latents: Tensor2D, oneHot: Tensor2D, config: GanConfig): Tensor4D;
+  readonly generator: (net: Net, latents: Tensor2D, oneHot: Tensor2D, config: GanConfig) => Tensor4D;
   /**
    * Images [n, size, size, channels], [n, classes] to logits [n], real above zero. An example's logit may depend on that
    * example alone: a layer that looks at its neighbours has no norm rule and is refused.
    */
-  discriminator(net: Net, images: Tensor4D, oneHot: Tensor2D, config: GanConfig): Tensor1D;
+  readonly discriminator: (net: Net, images: Tensor4D, oneHot: Tensor2D, config: GanConfig) => Tensor1D;
 }
 
 /** [n, h, w, c] to [n, c·h·w], channels outermost. */

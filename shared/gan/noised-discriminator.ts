@@ -38,7 +38,7 @@ export interface DiscriminatorOptimiser {
   readonly averageDecay: number;
 }
 
-/** Further than this from zero no parameter goes: see `MAX_PARAMETER` in `shared/dp/clipped-gradient.ts`. */
+/** Further than this from zero no parameter goes: see `PatientGradients.sum`. */
 export const MAX_PARAMETER = 100;
 
 /** @param initial - public first values: `initialise(layout, seed)`. */
