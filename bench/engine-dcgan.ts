@@ -43,7 +43,7 @@ function discriminate(p: Tensors, images: tf.Tensor, onehot: tf.Tensor2D): tf.Te
   let h: tf.Tensor = tf.concat([images, plane], 3);
   h = tf.leakyRelu(tf.conv2d(h as Four, p['d.w1'] as Four, 2, 'same').add(p['d.b1']), 0.2);
   h = tf.leakyRelu(tf.conv2d(h as Four, p['d.w2'] as Four, 2, 'same').add(p['d.b2']), 0.2);
-  return tf.matMul(h.reshape([n, -1]) as tf.Tensor2D, p['d.w3'] as tf.Tensor2D).add(p['d.b3']);
+  return tf.matMul(h.as2D(n, -1), p['d.w3'] as tf.Tensor2D).add(p['d.b3']);
 }
 
 function normalise(h: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor): tf.Tensor {
@@ -84,7 +84,7 @@ function descend(specs: Specs, inputs: Tensors, loss: (p: Tensors) => tf.Scalar)
     next[name] = weights;
     optimizer.slotNames.forEach((slot, s) => (next[`${name}.${slot}`] = slots[s]));
   });
-  return { loss: value as tf.Scalar, next };
+  return { loss: value, next };
 }
 
 /** D step, then G step. Everything that a step changes comes in and goes out under the same name. */

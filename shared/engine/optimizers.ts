@@ -62,30 +62,30 @@ export interface Optimizer {
   /** What it remembers about each weight; empty for plain SGD. */
   readonly slotNames: readonly string[];
   /** @param length - d, the number of weights. */
-  init(length: number): OptimizerState;
+  readonly init: (length: number) => OptimizerState;
   /**
    * One step on flat vectors. Neither argument is changed.
    *
    * @param gradient - [d], of the loss: the step goes against it.
    * @throws {FedError} PARAMETER_INVALID when the lengths differ.
    */
-  update(
+  readonly update: (
     weights: Float32Array,
     gradient: ArrayLike<number>,
     state: OptimizerState,
-  ): { weights: Float32Array; state: OptimizerState };
+  ) => { weights: Float32Array; state: OptimizerState };
   /**
    * The same step on tensors, inside a recorded function.
    *
    * @param slots - in the order of `slotNames`, each shaped like the weights; zeros at first.
    * @param step - scalar float32: this step's number, 1 for the first.
    */
-  updateTensors(
+  readonly updateTensors: (
     weights: tf.Tensor,
     gradient: tf.Tensor,
     slots: readonly tf.Tensor[],
     step: tf.Tensor,
-  ): { weights: tf.Tensor; slots: tf.Tensor[] };
+  ) => { weights: tf.Tensor; slots: tf.Tensor[] };
 }
 
 /** All weights at once, on numbers: `next` is [weights, ...slots] to be filled from `old`. */

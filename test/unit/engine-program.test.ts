@@ -12,7 +12,7 @@ import {
 } from '../../shared/engine/program.ts';
 import { record } from '../../shared/engine/recording-backend.ts';
 
-const code = (error: string) => expect.objectContaining({ code: error });
+const code = (error: string): unknown => expect.objectContaining({ code: error });
 const compile = async (fn: TensorFunction, specs: Specs = { x: float32(3) }, engine: EngineName = 'cpu') =>
   (await openEngine(engine)).compile('test', fn, specs);
 
