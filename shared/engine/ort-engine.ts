@@ -3,7 +3,12 @@ import { FedError } from '../errors.ts';
 import { checkFeeds, type Arrays, type Engine, type EngineName, type Program } from './program.ts';
 import { traceToOnnx } from './trace.ts';
 
-/** Programs that ONNX Runtime runs. Loaded on first use: importing this file loads no native library. */
+/**
+ * Programs that ONNX Runtime runs. Loaded on first use: importing this file loads no native library.
+ *
+ * A run occupies the thread it is called from until it is done (0.1 to 1 s for a training step): timers and sockets of
+ * that thread wait. Work that must not wait belongs between micro-batches.
+ */
 
 export type OrtEngineName = Exclude<EngineName, 'tfjs' | 'tfjs-node-gpu'>;
 

@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, test } from 'vitest';
+import { firstFeeds, step, stepInputs } from '../../bench/engine-dcgan.ts';
+import { openEngine } from '../../shared/engine/open.ts';
 import { float32, int32, sizeOf, type Arrays, type Specs, type TensorFunction } from '../../shared/engine/program.ts';
 import { adam } from '../../shared/engine/optimizers.ts';
 import { difference, expectSame, feedsFor, runOnce, type Tensors } from '../support/engine-oracle.ts';
-import { uniform } from '../support/rng.ts';
+import { mulberry32, uniform } from '../support/rng.ts';
 
 /** Whole training steps: against tfjs' own cpu backend, and against finite differences of the loss. */
 
@@ -124,3 +126,18 @@ test('ten steps with Adam inside the graph follow tfjs, and the loss falls', asy
   }
   expect(course.at(-1)).toBeLessThan(0.8 * course[0]);
 });
+
+test('a step gives the same bits every time, with one thread or two', async () => {
+  const feeds = firstFeeds(stepInputs(4), mulberry32(1));
+  const results: Arrays[] = [];
+  for (const threads of [1, 2, 2]) {
+    const program = await (await openEngine('cpu', { threads })).compile('step', step, stepInputs(4));
+    results.push(await program.run(feeds), await program.run(feeds));
+    await program.dispose();
+  }
+  for (const other of results.slice(1))
+    for (const [name, values] of Object.entries(results[0]))
+      expect(Buffer.compare(bytesOf(values), bytesOf(other[name])), name).toBe(0);
+});
+
+const bytesOf = (values: Float32Array | Int32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
