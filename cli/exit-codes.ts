@@ -13,6 +13,8 @@ export const EXIT = {
   invalid: 4,
   /** The other side could not be reached, or the engine is not there. */
   unavailable: 5,
+  /** A signal stopped it before the run was over: nothing is lost, start it again. */
+  interrupted: 6,
 } as const;
 
 const CODES: Partial<Record<ErrorCode, number>> = {
@@ -30,6 +32,9 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   LOG_INVALID: EXIT.invalid,
   SIGNATURE_INVALID: EXIT.invalid,
   STORE_CORRUPT: EXIT.invalid,
+  COORDINATOR_UNKNOWN: EXIT.invalid,
+  KEYS_EXPOSED: EXIT.invalid,
+  ROSTER_STALE: EXIT.invalid,
   LINK_LOST: EXIT.unavailable,
   ENGINE_MISSING: EXIT.unavailable,
 };

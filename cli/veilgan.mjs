@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 // An installed package holds JavaScript in dist/; a checkout runs its TypeScript by type stripping.
@@ -13,7 +13,7 @@ const main = existsSync(built) && here.includes('node_modules') ? built : join(h
 const [major] = process.versions.node.split('.').map(Number);
 
 if (major >= 24) {
-  await import(main);
+  await import(pathToFileURL(main).href);
 } else {
   const node = join(dirname(createRequire(import.meta.url).resolve('node/package.json')), 'bin', 'node');
   const { status, signal } = spawnSync(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' });

@@ -1,0 +1,114 @@
+/** `veilgan coordinator`: one folder, one run. What computes is loaded when a command needs it. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { FedError } from '../../shared/errors.ts';
+import { readText, type Speed, wholeNumber, withSpeed } from '../options.ts';
+import { note, print } from '../output.ts';
+
+interface InitArguments {
+  dir: string;
+  policy: string;
+  host: string;
+  port: number;
+  url?: string;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsTrusted?: true;
+}
+
+export function addCoordinator(program: Command): void {
+  const group = program
+    .command('coordinator')
+    .description('open rounds and publish the generator; never sees an image');
+
+  group
+    .command('init')
+    .description('begin a run in a folder of its own: run id, keys, certificate, a copy of the policy')
+    .requiredOption('--dir <folder>', 'folder of the run; must be new or empty')
+    .requiredOption('--policy <file>', 'the consortium’s policy')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--port <n>', 'port to listen on; 0 takes a free one', wholeNumber(0, 65_535), 8443)
+    .option('--url <https://...>', 'where sites reach it, when that is another address')
+    .option('--tls-cert <file>', 'own certificate (chain) in PEM; without one a self-signed certificate is made')
+    .option('--tls-key <file>', 'its key')
+    .option('--tls-trusted', 'sites trust the certificate through their authorities; invites do not pin it')
+    .action(init);
+
+  group
+    .command('invite')
+    .description('make a one-time invite; it alone goes to standard output')
+    .requiredOption('--dir <folder>', 'folder of the run')
+    .requiredOption('--site <id>', 'the site’s name: lower-case letters, digits, dashes')
+    .option('--hours <n>', 'how long it may be used', wholeNumber(1, 8760), 168)
+    .action(async ({ dir, site, hours }: { dir: string; site: string; hours: number }) => {
+      const { inviteSite, openCoordinator } = await import('../coordinator-folder.ts');
+      print(await inviteSite(openCoordinator(dir), site, hours * 3600 * 1000));
+      note(
+        `A secret until it is used, once, within ${hours} hours: veilgan site join --dir <folder> --invite <string>`,
+      );
+    });
+
+  withSpeed(
+    group
+      .command('run')
+      .description('serve the sites and drive the rounds; goes on where the run stands, also after a kill')
+      .requiredOption('--dir <folder>', 'folder of the run')
+      .option('--host <address>', 'another address to listen on than at init')
+      .option('--port <n>', 'another port to listen on than at init', wholeNumber(0, 65_535))
+      .option('--linger <seconds>', 'how long to wait for absent sites at the end', wholeNumber(0, 86_400), 60)
+      .option('--json', 'events as JSON, one a line, on standard output', false),
+  ).action(async ({ dir, ...o }: { dir: string; json: boolean; linger: number } & Speed) => {
+    const [{ openCoordinator }, { runCoordinator }] = await Promise.all([
+      import('../coordinator-folder.ts'),
+      import('../coordinator-run.ts'),
+    ]);
+    process.exitCode = await runCoordinator(openCoordinator(dir), o);
+  });
+
+  group
+    .command('status')
+    .description('where the run stands, from what is durable; may be asked while it runs')
+    .requiredOption('--dir <folder>', 'folder of the run')
+    .option('--json', 'as one JSON object', false)
+    .action(async ({ dir, json }: { dir: string; json: boolean }) => {
+      const [{ openCoordinator }, status] = await Promise.all([
+        import('../coordinator-folder.ts'),
+        import('../coordinator-status.ts'),
+      ]);
+      const now = await status.coordinatorStatus(openCoordinator(dir));
+      print(json ? JSON.stringify(now) : status.statusText(now));
+    });
+}
+
+async function init(o: InitArguments): Promise<void> {
+  const [{ initCoordinator }, { nameOfPolicy }] = await Promise.all([
+    import('../coordinator-folder.ts'),
+    import('../policy-report.ts'),
+  ]);
+  if ((o.tlsCert === undefined) !== (o.tlsKey === undefined))
+    throw new FedError('PARAMETER_INVALID', '--tls-cert and --tls-key come together');
+  const tls =
+    o.tlsCert === undefined || o.tlsKey === undefined
+      ? {}
+      : {
+          tls: {
+            cert: readText(o.tlsCert, 'certificate'),
+            key: readText(o.tlsKey, 'key'),
+            authorities: o.tlsTrusted === true,
+          },
+        };
+  const { dir, host, port } = o;
+  const url = o.url === undefined ? {} : { url: o.url };
+  const { file, policy } = await initCoordinator({
+    dir,
+    policyText: readText(o.policy, 'policy'),
+    host,
+    port,
+    ...url,
+    ...tls,
+  });
+  print(`run ${file.runId}`);
+  print(`policy ${nameOfPolicy(policy)}`);
+  print(`sites will reach it at ${file.url}`);
+  note(`${join(dir, 'keys.json')} and ${join(dir, 'tls.pem')} are private: who reads them is this coordinator.`);
+}

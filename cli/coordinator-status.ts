@@ -1,0 +1,115 @@
+/** Where a run stands, and what it made, read from its folder: also beside a coordinator that is running. */
+import { loadGeneratorState } from '../coordinator/generators.ts';
+import { SqliteStore } from '../coordinator/store/sqlite.ts';
+import type { GeneratorRecord, SiteRecord, Tx } from '../coordinator/store/store.ts';
+import type { LogEntry } from '../shared/audit/entry.ts';
+import { verifyChain } from '../shared/audit/log.ts';
+import { FedError } from '../shared/errors.ts';
+import { policySha256 } from '../shared/policy/load.ts';
+import { roundTermsOf } from '../shared/policy/views.ts';
+import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
+import { blobsPath, type CoordinatorFolder, openIdentity, storePath } from './coordinator-folder.ts';
+import { showEpsilon } from './output.ts';
+
+export interface StoredStatus {
+  readonly runId: string;
+  readonly policy: string;
+  readonly policySha256: string;
+  readonly url: string;
+  readonly status: 'not-begun' | 'running' | 'finished';
+  readonly outcome: 'completed' | 'stopped' | null;
+  readonly roundsDone: number;
+  readonly rounds: number;
+  readonly logEntries: number;
+  readonly sites: readonly {
+    readonly siteId: string;
+    readonly roster: 'active' | 'revoked';
+    readonly standing: SiteRecord['standing'] | null;
+    readonly declined: string | null;
+    /** As the site stated it last; null before, and where it is infinite. */
+    readonly epsilon: number | null;
+  }[];
+}
+
+export async function coordinatorStatus(folder: CoordinatorFolder): Promise<StoredStatus> {
+  const { file, policy } = folder;
+  await using parts = await openIdentity(folder);
+  const stored = await reading(folder, async (tx) => ({
+    run: await tx.run(file.runId),
+    sites: await tx.sites(file.runId),
+    head: await tx.logHead(file.runId),
+  }));
+  const records = new Map(stored.sites.map((s) => [s.siteId, s]));
+  return {
+    runId: file.runId,
+    policy: `${policy.id} version ${policy.version}`,
+    policySha256: policySha256(policy),
+    url: file.url,
+    status: stored.run?.status ?? 'not-begun',
+    outcome: stored.run?.outcome ?? null,
+    roundsDone: stored.run?.round ?? 0,
+    rounds: roundTermsOf(policy).rounds,
+    logEntries: stored.head.size,
+    sites: parts.identity.roster.sites.map(({ siteId, status }) => ({
+      siteId,
+      roster: status,
+      standing: records.get(siteId)?.standing ?? null,
+      declined: records.get(siteId)?.declined ?? null,
+      epsilon: records.get(siteId)?.epsilon?.epsilon ?? null,
+    })),
+  };
+}
+
+export function statusText(s: StoredStatus): string {
+  const state = s.status === 'finished' ? `finished, ${s.outcome}` : s.status === 'running' ? 'under way' : 'not begun';
+  const rows = s.sites.map(({ siteId, roster, standing, declined, epsilon }) => {
+    const how = roster === 'revoked' ? 'revoked' : declined === null ? (standing ?? 'joined') : `declined, ${declined}`;
+    return `  ${siteId}: ${how}${epsilon === null ? '' : `, epsilon ${showEpsilon(epsilon)} spent`}`;
+  });
+  return [
+    `run ${s.runId}: ${state}`,
+    `policy ${s.policy}, sha256 ${s.policySha256}`,
+    `${s.roundsDone} of ${s.rounds} rounds, ${s.logEntries} log entries, at ${s.url}`,
+    ...(rows.length === 0 ? ['no site has joined'] : rows),
+  ].join('\n');
+}
+
+/** What a run has made so far. */
+export interface StoredRun {
+  readonly generator: GeneratorRecord;
+  /** As the trainer encodes it. */
+  readonly state: Uint8Array;
+  /** The whole log; its chain was verified. */
+  readonly log: readonly LogEntry[];
+  /** Site to what it stated last; infinite without a mechanism. */
+  readonly epsilon: ReadonlyMap<string, number>;
+}
+
+/** @throws {FedError} STORE_CORRUPT, LOG_INVALID */
+export async function readRun(folder: CoordinatorFolder): Promise<StoredRun> {
+  const { runId } = folder.file;
+  const { generator, log, sites } = await reading(folder, async (tx) => {
+    const run = await tx.run(runId);
+    return {
+      generator: run === null ? null : await tx.generator(runId, run.round),
+      log: await tx.log(runId, 0, Number.MAX_SAFE_INTEGER),
+      sites: await tx.sites(runId),
+    };
+  });
+  if (generator === null) throw new FedError('STORE_CORRUPT', `run ${runId} has no generator`);
+  verifyChain(log);
+  const state = await loadGeneratorState(new FileBlobStore(blobsPath(folder.dir)), runId, generator);
+  const stated = sites.flatMap(({ siteId, epsilon }) =>
+    epsilon ? [[siteId, epsilon.epsilon ?? Infinity] as const] : [],
+  );
+  return { generator, state, log, epsilon: new Map(stated) };
+}
+
+async function reading<T>(folder: CoordinatorFolder, body: (tx: Tx) => Promise<T>): Promise<T> {
+  const store = new SqliteStore(storePath(folder.dir));
+  try {
+    return await store.transaction(body);
+  } finally {
+    await store.close();
+  }
+}

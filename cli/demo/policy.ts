@@ -1,0 +1,75 @@
+/** A policy for a demonstration's data, from a base policy: the base's noise and steps, the data's classes and counts. */
+import { overflowDelta } from '../../shared/dp/poisson.ts';
+import { countByClass, type LabelledImages } from '../../shared/imaging/images.ts';
+import type { Policy } from '../../shared/policy/schema.ts';
+import type { SiteFacts } from './data.ts';
+
+export interface DerivedFrom {
+  readonly sites: readonly SiteFacts[];
+  /** Held out and public: the shares of the classes are counted on it. */
+  readonly test: LabelledImages;
+  readonly imagesPerPatient: number;
+  readonly patientsKnown: boolean;
+  /** Generator rounds, when other than the base's. */
+  readonly rounds?: number;
+}
+
+/** Steps to spare for sites that are killed and started again. */
+const SPARE_STEPS = 10;
+/** Share of delta that the cap on the batch may use up, at most. */
+const OVERFLOW_SHARE = 0.01;
+
+/**
+ * Adapts a policy; nothing of it is checked here, `loadPolicy` does that.
+ *
+ * Every site joins with the base's sample rate, or a lower one where it has more patients than the base declares, so
+ * that the base's noise pays for it.
+ */
+export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
+  const { test } = from;
+  const training = { ...base.training, rounds: from.rounds ?? base.training.rounds };
+  const steps = training.rounds * training.discriminatorSteps + training.warmupDiscriminatorSteps;
+  const maxSteps = steps + SPARE_STEPS;
+  const delta = base.privacy.mechanism === 'dp-sgd' ? base.privacy.delta : 1e-5;
+  const sites = from.sites.map((facts) => [facts.siteId, siteNumbers(base, facts, maxSteps, delta)] as const);
+  const imagesPerPatient = Math.min(base.privacy.imagesPerPatient, from.imagesPerPatient);
+  return {
+    ...base,
+    id: 'demo-derived',
+    model: { ...base.model, imageSize: test.size as 28, channels: test.channels, classes: [...test.classNames] },
+    training,
+    privacy: { ...base.privacy, imagesPerPatient, maxSteps },
+    labels: { distribution: shares(test) },
+    sites: Object.fromEntries(sites),
+    aggregation: { ...base.aggregation, minSites: from.sites.length },
+    evaluation: { publicTestSet: { source: 'held out by the demonstration; at no site' } },
+    why: {
+      ...base.why,
+      sites: 'classes and patients as dealt: a demonstration’s images are public, so they may be counted',
+      'labels.distribution': 'shares of the classes in the held-out part, which is public',
+      'privacy.unit': from.patientsKnown
+        ? 'a patient’s images count once, however many there are'
+        : 'the data name no patients: every image counts as one, and the claim protects single images',
+      'privacy.imagesPerPatient': 'as many as the data have, at most the base policy’s',
+      'privacy.maxSteps': `${steps} steps of training, and ${SPARE_STEPS} to spare for restarts`,
+    },
+  };
+}
+
+function siteNumbers(base: Policy, { patients, classes }: SiteFacts, steps: number, delta: number) {
+  const { privacy } = base;
+  const sampleRate = Math.min(privacy.sampleRate, privacy.expectedBatch / patients);
+  const expectedBatch = Number((sampleRate * patients).toPrecision(12));
+  let maxBatch = Math.ceil(expectedBatch + 6 * Math.sqrt(expectedBatch));
+  const overflow = () => overflowDelta({ sampleRate, maxBatch, patientsAtMost: patients, steps });
+  while (overflow() > OVERFLOW_SHARE * delta) maxBatch += 1;
+  return { classes: [...classes], sampleRate, expectedBatch, maxBatch };
+}
+
+/** Share of each class; the last takes what rounding leaves. */
+function shares(images: LabelledImages): Record<string, number> {
+  const counts = countByClass(images);
+  const rounded = Array.from(counts, (n) => Math.round((1000 * n) / images.n));
+  rounded[rounded.length - 1] += 1000 - rounded.reduce((sum, x) => sum + x, 0);
+  return Object.fromEntries(images.classNames.map((name, k) => [name, rounded[k] / 1000]));
+}

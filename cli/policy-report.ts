@@ -1,0 +1,80 @@
+/** A policy in sentences: what it spends, and what a site's bounds would say to it. */
+import type { PrivacyEvent } from '../shared/dp/event.ts';
+import { type Breach, checkBounds, type SiteBounds } from '../shared/policy/bounds.ts';
+import { epsilonOfPolicy, samplingOf } from '../shared/policy/cost.ts';
+import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
+import { showEpsilon } from './output.ts';
+
+/** The policy by name, for people. */
+export const nameOfPolicy = (policy: CheckedPolicy): string =>
+  `${policy.id} version ${policy.version}, sha256 ${policySha256(policy)}`;
+
+export interface PolicyReport {
+  readonly id: string;
+  readonly version: number;
+  readonly sha256: string;
+  readonly unit: 'patient';
+  /** What the policy states; null without a mechanism. */
+  readonly epsilon: number | null;
+  readonly delta: number | null;
+  /** What its own steps spend, at the worst of its sites; null where it is infinite. */
+  readonly spends: number | null;
+  readonly events: readonly PrivacyEvent[];
+  readonly sites: readonly {
+    readonly siteId: string;
+    readonly spends: number | null;
+    readonly patientsAtMost: number;
+  }[];
+}
+
+export function policyReport(policy: CheckedPolicy): PolicyReport {
+  const finite = (x: number) => (Number.isFinite(x) ? x : null);
+  const { privacy } = policy;
+  const stated = privacy.mechanism === 'dp-sgd' ? privacy : { epsilon: null, delta: null };
+  const { epsilon: spends, events } = epsilonOfPolicy(policy);
+  return {
+    id: policy.id,
+    version: policy.version,
+    sha256: policySha256(policy),
+    unit: privacy.unit,
+    epsilon: stated.epsilon,
+    delta: stated.delta,
+    spends: finite(spends),
+    events,
+    sites: Object.keys(policy.sites ?? {}).map((siteId) => ({
+      siteId,
+      spends: finite(epsilonOfPolicy(policy, siteId).epsilon),
+      patientsAtMost: samplingOf(policy, siteId).patientsAtMost,
+    })),
+  };
+}
+
+/** The claim in one sentence. @param siteId - for one site; otherwise the worst of all. */
+export function policySentence(policy: CheckedPolicy, siteId?: string): string {
+  const { privacy, warmStart } = policy;
+  if (privacy.mechanism === 'none-insecure') return 'There is no privacy mechanism: nothing is claimed.';
+  const { epsilon } = epsilonOfPolicy(policy, siteId);
+  const moments = warmStart.kind === 'moments' ? ' and the moment round' : '';
+  return (
+    `A whole run (${privacy.maxSteps} private steps${moments}) spends epsilon ${showEpsilon(epsilon)} of ` +
+    `${privacy.epsilon} at delta ${privacy.delta}, for one patient added or removed.`
+  );
+}
+
+export function policyText(policy: CheckedPolicy): string {
+  const { sites } = policyReport(policy);
+  return [
+    `ok: ${nameOfPolicy(policy)}`,
+    policySentence(policy),
+    ...sites.map((s) => `  ${s.siteId}: epsilon ${showEpsilon(s.spends)}, at most ${s.patientsAtMost} patients`),
+  ].join('\n');
+}
+
+/** What the bounds decline. Empty: the site agrees. */
+export const breachesOf = (policy: CheckedPolicy, bounds: SiteBounds, siteId?: string): Breach[] =>
+  checkBounds(policy, bounds, siteId);
+
+export const breachText = (breaches: readonly Breach[]): string =>
+  breaches.length === 0
+    ? 'ok: this site agrees to all of it'
+    : breaches.map((b) => `${b.path}: ${b.sentence}`).join('\n');

@@ -1,0 +1,29 @@
+/**
+ * Asks for an orderly end at the first SIGINT or SIGTERM, or when a parent that keeps a channel to us is gone; a second
+ * SIGINT, by somebody who will not wait, ends the process at once.
+ * @returns what was asked, and the function that stops listening.
+ */
+export function onInterrupt(stop: () => void): { readonly asked: () => boolean; readonly release: () => void } {
+  let asked = false;
+  const ask = (): void => {
+    if (asked) return;
+    asked = true;
+    stop();
+  };
+  const signalled = (): void => {
+    if (!asked) return ask();
+    release();
+    process.kill(process.pid, 'SIGKILL');
+  };
+  const release = (): void => {
+    process.off('SIGINT', signalled);
+    process.off('SIGTERM', ask);
+    process.off('disconnect', ask);
+  };
+  process.on('SIGINT', signalled);
+  process.on('SIGTERM', ask);
+  process.on('disconnect', ask);
+  // Listening to a channel must not keep a finished process alive.
+  process.channel?.unref();
+  return { asked: () => asked, release };
+}

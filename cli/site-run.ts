@@ -1,0 +1,97 @@
+/** `site run`: reads the images, then takes part until the run is over. A lost connection never ends it. */
+import { openEngine } from '../shared/engine/open.ts';
+import { secureBytes } from '../shared/random.ts';
+import { requireWithinBounds } from '../shared/policy/bounds.ts';
+import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
+import { SiteAgent } from '../site-agent/agent.ts';
+import type { SiteEvent } from '../site-agent/events.ts';
+import { readPrivateImages } from '../site-agent/imaging/read-dataset.ts';
+import { connect, type LinkState } from '../site-agent/shell/connection.ts';
+import { Ledger } from '../site-agent/shell/ledger.ts';
+import { Outbox } from '../site-agent/shell/outbox.ts';
+import { DpSiteComputation } from '../site-agent/site-computation.ts';
+import { EXIT } from './exit-codes.ts';
+import { lockFolder } from './lock.ts';
+import { type Speed, threadsOf } from './options.ts';
+import { eventLines, note } from './output.ts';
+import { onInterrupt } from './signals.ts';
+import { type DataOptions, datasetOptions } from './site-data.ts';
+import { boundsPath, downloadsPath, ledgerPath, outboxPath, readBounds, type SiteFolder } from './site-folder.ts';
+import { siteScreen } from './site-screen.ts';
+
+export interface SiteRunOptions extends Speed, DataOptions {
+  readonly bounds?: string;
+  readonly json: boolean;
+}
+
+/** What `site run --json` says beside the events of the agent. File names, not contents, of what was left out. */
+export type AgentEvent =
+  | Exclude<SiteEvent, { kind: 'link-lost' }>
+  | { readonly kind: 'bad-file'; readonly file: string; readonly reason: string }
+  | { readonly kind: 'data-read'; readonly unit: 'patient' | 'image' }
+  | { readonly kind: 'connected' }
+  | { readonly kind: 'reconnecting'; readonly code: string; readonly detail: string; readonly delayMs: number };
+
+/**
+ * @returns the exit code: 0 when the run is over.
+ * @throws {FedError} BOUNDS_EXCEEDED, DATASET_INVALID, ENGINE_MISSING: before anything is said to the coordinator.
+ */
+export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<number> {
+  const { dir, enrolment, keys, policy } = folder;
+  const { siteId, url, tlsFingerprint, coordinator: coordinatorKey } = enrolment;
+  await using open = new AsyncDisposableStack();
+  open.use(lockFolder(dir));
+  const bounds = readBounds(o.bounds ?? boundsPath(dir));
+  requireWithinBounds(policy, bounds, siteId);
+  const screen = o.json ? null : siteScreen(policy, siteId);
+  open.defer(() => screen?.stop());
+  const tell: (event: AgentEvent) => void = screen?.event ?? eventLines();
+
+  const engine = open.adopt(await openEngine(o.engine, threadsOf(o)), (e) => e.dispose());
+  const report = (bad: { file: string; reason: string }) => tell({ kind: 'bad-file', ...bad });
+  const { images } = await readPrivateImages(o.data, { ...datasetOptions(policy, o), report });
+  tell({ kind: 'data-read', unit: images.patientsKnown ? 'patient' : 'image' });
+  const parts = { engine, policy, siteId, images, random: secureBytes };
+  const computation = open.adopt(await DpSiteComputation.open(parts), (c) => c.dispose());
+
+  const ledger = open.adopt(new Ledger(ledgerPath(dir)), (l) => l.close());
+  const outbox = open.adopt(new Outbox(outboxPath(dir)), (b) => b.close());
+  const address = { siteId, keys, url, tlsFingerprint, coordinator: coordinatorKey };
+  const link = open.adopt(connect(address), (l) => l.close());
+  open.defer(link.onState(tellState(tell)));
+  const agent = new SiteAgent({
+    siteId,
+    keys,
+    coordinatorKey,
+    link,
+    policy,
+    bounds,
+    ledger,
+    outbox,
+    computation,
+    blobs: new FileBlobStore(downloadsPath(dir)),
+    // The link itself says when it is lost, and why.
+    onEvent: (event) => event.kind !== 'link-lost' && tell(event),
+  });
+  const interrupt = open.adopt(
+    onInterrupt(() => void agent.stop()),
+    (i) => i.release(),
+  );
+  const outcome = await agent.run();
+  if (interrupt.asked()) {
+    note('Stopped before the run was over; the same command goes on with it.');
+    return EXIT.interrupted;
+  }
+  screen?.finished(outcome);
+  return EXIT.ok;
+}
+
+/** A connection's states as events: what a person can act on is said, the rest is left out. */
+const tellState =
+  (tell: (event: AgentEvent) => void) =>
+  (state: LinkState): void => {
+    if (state.kind === 'ready') tell({ kind: 'connected' });
+    if (state.kind !== 'waiting') return;
+    const { code, message: detail } = state.error;
+    tell({ kind: 'reconnecting', code, detail, delayMs: Math.round(state.delayMs) });
+  };
