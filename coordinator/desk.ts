@@ -174,19 +174,27 @@ export class Desk {
       const decided = acceptAnswer(now, siteId, a, { sha256: answerSha256, signature: a.signature }, already);
       if (decided.next === now) return decided;
       const ref = a.tensorSha256 === null || tensor === null ? null : { sha256: a.tensorSha256, bytes: tensor.bytes };
-      await tx.addAnswer(a, { siteId, answerSha256, body: a.body, tensor: ref, signature: a.signature });
+      await tx.addAnswer(a, {
+        siteId,
+        answerSha256,
+        body: a.body,
+        tensor: ref,
+        fakes: a.fakes,
+        signature: a.signature,
+      });
       await this.#save(tx, decided);
       if (epsilon !== null && a.epsilon !== null) {
         const body = { siteId, epsilon: epsilon.epsilon, delta: epsilon.delta, statement: a.epsilon };
         await tx.appendLog(a.runId, { kind: 'epsilon-statement', body }, clock.now());
         const site = (await tx.sites(a.runId)).find((s) => s.siteId === siteId);
-        const { epsilon: spent, delta } = epsilon;
-        if (site) await tx.putSite(a.runId, { ...site, epsilon: { epsilon: spent, delta, statement: a.epsilon } });
+        const { epsilon: spent, delta, entries } = epsilon;
+        const stated = { epsilon: spent, delta, entries, statement: a.epsilon };
+        if (site) await tx.putSite(a.runId, { ...site, epsilon: stated });
       }
       return decided;
     });
     if (decision.log.length > 0) {
-      this.#p.emit({ kind: 'answered', round: a.round, siteId, phase: a.phase });
+      this.#p.emit({ kind: 'answered', round: a.round, siteId, phase: a.phase, fakes: a.fakes });
       if (epsilon !== null) this.#p.emit({ kind: 'epsilon', statement: epsilon });
     }
     this.#p.bell.ring();

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../shared/errors.ts';
-import type { EpsilonStatement } from '../shared/protocol/round-messages.ts';
+import type { EpsilonStatement, FakesReport } from '../shared/protocol/round-messages.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 
 /** What a run tells whoever watches. Public values alone: see `shared/audit/entry.ts`. */
@@ -9,7 +9,13 @@ export type CoordinatorEvent =
   | { readonly kind: 'waiting'; readonly round: number; readonly why: string }
   | { readonly kind: 'round-opened'; readonly plan: RoundPlan; readonly awaited: readonly string[] }
   | { readonly kind: 'phase-opened'; readonly round: number; readonly attempt: number; readonly phase: number }
-  | { readonly kind: 'answered'; readonly round: number; readonly siteId: string; readonly phase: number }
+  | {
+      readonly kind: 'answered';
+      readonly round: number;
+      readonly siteId: string;
+      readonly phase: number;
+      readonly fakes: FakesReport | null;
+    }
   | {
       readonly kind: 'declined';
       readonly round: number;
@@ -26,6 +32,8 @@ export type CoordinatorEvent =
       readonly attempt: number;
       readonly contributors: readonly string[];
       readonly missing: readonly string[];
+      /** Means over the contributors that reported; null where none did. */
+      readonly fakes: FakesReport | null;
       readonly generatorSha256: string;
     }
   | { readonly kind: 'epsilon'; readonly statement: EpsilonStatement }

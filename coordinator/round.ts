@@ -19,6 +19,7 @@ import type { Bell } from '../shared/bell.ts';
 import type { GeneratorTrainer } from './core/generator-trainer.ts';
 import { makePlan } from './core/make-plan.ts';
 import type { StepSchedule } from './core/make-plan.ts';
+import { FIRST_STEPS, meanOfFakes, nextSteps, stepsAfter } from './core/step-schedule.ts';
 import type { Presence } from './core/presence.ts';
 import { closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
@@ -104,7 +105,9 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
     const before = again ? latest.plan : null;
     const { invited, awaited } = opening;
     const generatorSha256 = generator.weights.sha256;
-    const plan = makePlan({ ...p, round: run.round, invited, generatorSha256, checkpoint, before });
+    const entries = sites.reduce((most, s) => Math.max(most, s.epsilon?.entries ?? 0), 0);
+    const schedule = p.schedule ?? ((round: number) => nextSteps(terms, round, run.steps ?? FIRST_STEPS, entries));
+    const plan = makePlan({ ...p, round: run.round, invited, generatorSha256, checkpoint, before, schedule });
     const jws = await signJson(p.keys, plan, { typ: PLAN_TYP, audience: CONSORTIUM, nowMs: now });
     const decision = openRound(plan, jws, sha256Hex(jws), awaited);
     await store.transaction(async (tx) => {
@@ -220,7 +223,7 @@ async function stepGenerator(p: RoundParts, plan: RoundRecord['plan'], sum: Sum)
 async function logAndPublish(p: RoundParts, plan: RoundRecord['plan'], sum: Sum, generator: GeneratorRecord) {
   const { runId } = p;
   const { round, attempt } = plan;
-  await p.store.transaction(async (tx) => {
+  const fakes = await p.store.transaction(async (tx) => {
     const run = await tx.run(runId);
     const record = await tx.round(runId, round, attempt);
     if (run === null || record === null || run.round !== round)
@@ -228,13 +231,19 @@ async function logAndPublish(p: RoundParts, plan: RoundRecord['plan'], sum: Sum,
     const generatorSha256 = generator.weights.sha256;
     await commit(p, tx, closeRound(record, { generatorSha256, contributors: sum.contributors }));
     await tx.putGenerator(runId, generator);
-    await tx.putRun({ ...run, round: round + 1 });
+    // Reports come with the first phase; those of sites that are in the sum count.
+    const answers = await tx.answers({ runId, round, attempt, phase: 0 });
+    const mean = meanOfFakes(answers.filter((a) => sum.contributors.includes(a.siteId)).map((a) => a.fakes));
+    const steps = stepsAfter(p.terms, plan, run.steps, mean);
+    await tx.putRun({ ...run, round: round + 1, ...(steps && { steps }) });
+    return mean;
   });
   await forgetUploads(p, round);
   if (round > 0) await forgetGenerator(p.blobs, runId, round - 1);
   const missing = plan.invited.filter((s) => !sum.contributors.includes(s));
   const { contributors } = sum;
-  p.emit({ kind: 'round-closed', round, attempt, contributors, missing, generatorSha256: generator.weights.sha256 });
+  const generatorSha256 = generator.weights.sha256;
+  p.emit({ kind: 'round-closed', round, attempt, contributors, missing, fakes, generatorSha256 });
   p.wake();
 }
 

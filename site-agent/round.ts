@@ -20,7 +20,14 @@ import type { CoordinatorLink } from '../shared/protocol/link.ts';
 import { parseMessage } from '../shared/protocol/messages.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
 import type { EpsilonStatement, NextReply } from '../shared/protocol/round-messages.ts';
-import { ANSWER_TYP, EPSILON_TYP, LogPage, PLAN_TYP, statementOf } from '../shared/protocol/round-messages.ts';
+import {
+  ANSWER_TYP,
+  EPSILON_TYP,
+  FakesReport,
+  LogPage,
+  PLAN_TYP,
+  statementOf,
+} from '../shared/protocol/round-messages.ts';
 import { downloadTensor, uploadTensor } from '../shared/protocol/tensor-transfer.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import type { LifetimeBudget, RunBudget } from './core/budget.ts';
@@ -195,7 +202,9 @@ async function differentiateGenerator(
   discriminator: Uint8Array,
 ): Promise<void> {
   const { update, fakes } = await p.computation.generatorGradient(discriminator, plan, generator);
-  p.outbox.addUpdate(plan, take, packFloat32(update));
+  // JSON has no word for a loss that overflowed: such numbers stay here.
+  const { data: report } = FakesReport.safeParse(fakes);
+  p.outbox.addUpdate(plan, take, packFloat32(update), report ?? null);
   p.emit({ kind: 'update', round: plan.round, fakes });
 }
 
@@ -213,11 +222,13 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, take: numbe
   const body = JSON.parse(JSON.stringify(made.uplink.body ?? null)) as AnswerBody;
   const tensorSha256 = tensor === null ? null : sha256Hex(tensor);
   const { runId, round, attempt } = plan;
-  const statement = statementOf(siteId, sha256Hex(work.plan), { runId, round, attempt, phase, body, tensorSha256 });
+  const fakes = phase === 0 ? outbox.fakesOf(plan, take) : null;
+  const answer = { runId, round, attempt, phase, body, tensorSha256, fakes };
+  const statement = statementOf(siteId, sha256Hex(work.plan), answer);
   const nowMs = clock.now();
   const signature = await signJson(keys, statement, { typ: ANSWER_TYP, audience: CONSORTIUM, nowMs });
   const epsilon = phase === 0 ? await stateEpsilon(p, plan) : null;
-  outbox.addAnswer(plan, { phase, take, body, tensor, tensorSha256, secret: made.secret, signature, epsilon });
+  outbox.addAnswer(plan, { phase, take, body, tensor, tensorSha256, secret: made.secret, fakes, signature, epsilon });
 }
 type AnswerBody = Parameters<typeof statementOf>[2]['body'];
 
@@ -244,10 +255,11 @@ async function send(p: SiteParts, plan: RoundPlan, phase: number): Promise<boole
   const { runId, round, attempt } = plan;
   const answer = outbox.answer(plan, phase);
   if (answer === null) throw new FedError('STORE_CORRUPT', `no answer to round ${round}.${attempt} phase ${phase}`);
-  const { body, tensor, tensorSha256, signature, epsilon } = answer;
+  const { body, tensor, tensorSha256, fakes, signature, epsilon } = answer;
   try {
     if (tensor !== null) await uploadTensor(link, tensor, { purpose: `round ${round}.${attempt} phase ${phase}` });
-    await link.call('round.answer', { runId, round, attempt, phase, body, tensorSha256, signature, epsilon });
+    const message = { runId, round, attempt, phase, body, tensorSha256, fakes, signature, epsilon };
+    await link.call('round.answer', message);
   } catch (error) {
     if (!(error instanceof FedError) || !FOR_GOOD.includes(error.code)) throw error;
     outbox.markRefused(plan, phase, error.code);

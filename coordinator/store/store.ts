@@ -2,6 +2,8 @@ import { z } from 'zod';
 import type { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import type { LogHead } from '../../shared/audit/log.ts';
 import { RoundPlan, Sha256Hex, SiteId } from '../../shared/protocol/plan.ts';
+import { FakesReport } from '../../shared/protocol/round-messages.ts';
+import { StepState } from '../core/step-schedule.ts';
 
 /** A blob by its content: the bytes lie in the blob store. */
 export const BlobRef = z.strictObject({ sha256: Sha256Hex, bytes: z.int().min(0) });
@@ -15,6 +17,8 @@ export const RunRecord = z.strictObject({
   outcome: z.enum(['completed', 'stopped']).nullable(),
   /** The next round to open, or the one that is open; equals the number of rounds applied. */
   round: z.int().min(0),
+  /** Where adaptive steps stand; absent unless the policy has them, and before the first generator round. */
+  steps: StepState.optional(),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
 
@@ -52,6 +56,7 @@ export const AnswerRecord = z.strictObject({
   body: z.json(),
   /** The upload, if the phase has one: it lies in the tensor receiver's store. */
   tensor: BlobRef.nullable(),
+  fakes: FakesReport.nullable(),
   signature: z.string(),
 });
 export type AnswerRecord = z.infer<typeof AnswerRecord>;
@@ -63,7 +68,14 @@ export const SiteRecord = z.strictObject({
   /** The code of the last decline, kept for the operator. */
   declined: z.string().nullable(),
   /** What the site last stated of its own ledger, with its signature. */
-  epsilon: z.strictObject({ epsilon: z.number().nullable(), delta: z.number(), statement: z.string() }).nullable(),
+  epsilon: z
+    .strictObject({
+      epsilon: z.number().nullable(),
+      delta: z.number(),
+      entries: z.int().min(0),
+      statement: z.string(),
+    })
+    .nullable(),
 });
 export type SiteRecord = z.infer<typeof SiteRecord>;
 

@@ -35,6 +35,7 @@ export function roundTermsOf(policy: CheckedPolicy): RoundTerms {
     warmStart,
     discriminatorSteps: training.discriminatorSteps,
     warmUpSteps: training.warmupDiscriminatorSteps,
+    adaptiveSteps: training.adaptiveSteps ?? null,
     maxSteps: privacy.maxSteps,
     minSites: aggregation.minSites,
     quorum: aggregation.minSurvivors,

@@ -44,11 +44,25 @@ export type NextReply = z.infer<typeof NextReply>;
 
 const Place = { runId: z.uuid(), round: z.int().min(0), attempt: z.int().min(0), phase: z.int().min(0) };
 
+/**
+ * What a site says of its fakes after its steps: the noised discriminator on generated images, so post-processing. A
+ * claim nobody can check: it may steer how many steps a round takes, and never what a step costs.
+ */
+export const FakesReport = z.strictObject({
+  /** Mean discriminator loss. */
+  fakeLoss: z.number(),
+  /** Share called fake; whoever uses it leaves out what is not in [0, 1]. */
+  fakeAccuracy: z.number(),
+});
+export type FakesReport = z.infer<typeof FakesReport>;
+
 /** One phase's answer. The tensor travels before it, in chunks. Sending the same answer again changes nothing. */
 export const RoundAnswer = z.strictObject({
   ...Place,
   body: z.json(),
   tensorSha256: Sha256Hex.nullable(),
+  /** With the first phase of a generator round; null elsewhere, and from a site with no finite number to show. */
+  fakes: FakesReport.nullable(),
   /** JWS over the `AnswerStatement`. */
   signature: Jws,
   /** JWS over an `EpsilonStatement`, where the answer comes with one. */
@@ -63,6 +77,7 @@ export const AnswerStatement = z.strictObject({
   planSha256: Sha256Hex,
   bodySha256: Sha256Hex,
   tensorSha256: Sha256Hex.nullable(),
+  fakes: FakesReport.nullable(),
 });
 export type AnswerStatement = z.infer<typeof AnswerStatement>;
 
@@ -70,7 +85,7 @@ export type AnswerStatement = z.infer<typeof AnswerStatement>;
 export const statementOf = (
   siteId: string,
   planSha256: string,
-  answer: Pick<RoundAnswer, 'runId' | 'round' | 'attempt' | 'phase' | 'body' | 'tensorSha256'>,
+  answer: Pick<RoundAnswer, 'runId' | 'round' | 'attempt' | 'phase' | 'body' | 'tensorSha256' | 'fakes'>,
 ): AnswerStatement => ({
   runId: answer.runId,
   round: answer.round,
@@ -80,6 +95,7 @@ export const statementOf = (
   planSha256,
   bodySha256: hashJson(answer.body),
   tensorSha256: answer.tensorSha256,
+  fakes: answer.fakes,
 });
 
 /** A site says no, with a code for machines and a sentence for the operator. */

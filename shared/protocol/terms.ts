@@ -1,4 +1,5 @@
 import { hashJson } from '../audit/canonical.ts';
+import type { AdaptiveConfig } from '../dp/adaptive-schedule.ts';
 import type { RoundPlan } from './plan.ts';
 
 /**
@@ -15,6 +16,8 @@ export interface RoundTerms {
   readonly discriminatorSteps: number;
   /** Further steps in the first generator round. */
   readonly warmUpSteps: number;
+  /** How the steps of an ordinary round climb; null where they do not. */
+  readonly adaptiveSteps: AdaptiveConfig | null;
   /** The most discriminator steps a run may ask of a site: what the stated epsilon covers. */
   readonly maxSteps: number;
   /** A round is not opened with fewer sites present. */

@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { LogHead } from '../../shared/audit/log.ts';
 import { FedError } from '../../shared/errors.ts';
+import { FakesReport } from '../../shared/protocol/round-messages.ts';
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS seen (run TEXT PRIMARY KEY, size INTEGER, head TEXT) STRICT;
@@ -14,10 +15,10 @@ CREATE TABLE IF NOT EXISTS plans
 CREATE TABLE IF NOT EXISTS discriminators
   (run TEXT PRIMARY KEY, round INTEGER, take INTEGER, steps INTEGER, total INTEGER, state BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS updates
-  (run TEXT, round INTEGER, take INTEGER, bytes BLOB NOT NULL, PRIMARY KEY (run, round, take)) STRICT;
+  (run TEXT, round INTEGER, take INTEGER, bytes BLOB NOT NULL, fakes TEXT, PRIMARY KEY (run, round, take)) STRICT;
 CREATE TABLE IF NOT EXISTS answers
   (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
-   secret BLOB, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
+   secret BLOB, fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
 `;
 
 /** One round of one run. */
@@ -50,6 +51,7 @@ export interface StoredAnswer {
   readonly tensorSha256: string | null;
   /** What the scheme keeps for its next phase. */
   readonly secret: Uint8Array | null;
+  readonly fakes: FakesReport | null;
   readonly signature: string;
   readonly epsilon: string | null;
 }
@@ -58,6 +60,9 @@ type Param = string | number | Uint8Array | null;
 type Row = Record<string, unknown>;
 const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null);
 const bytesOf = (value: unknown): Uint8Array | null => (value instanceof Uint8Array ? value : null);
+const jsonOf = (fakes: FakesReport | null): string | null => (fakes === null ? null : JSON.stringify(fakes));
+const fakesFrom = (value: unknown): FakesReport | null =>
+  typeof value === 'string' ? FakesReport.parse(JSON.parse(value)) : null;
 
 /** @param path - a file of this site's, made if missing; `:memory:` for a simulated site. */
 export class Outbox {
@@ -119,10 +124,15 @@ export class Outbox {
     const sql = 'SELECT bytes FROM updates WHERE run = ? AND round = ? AND take = ?';
     return bytesOf(this.#get(sql, k.runId, k.round, take)?.['bytes']);
   }
+  /** What came with that update about fakes. */
+  fakesOf(k: RoundKey, take: number): FakesReport | null {
+    const sql = 'SELECT fakes FROM updates WHERE run = ? AND round = ? AND take = ?';
+    return fakesFrom(this.#get(sql, k.runId, k.round, take)?.['fakes']);
+  }
   /** @throws {FedError} UPDATE_CHANGED when there is one: a step has one update. */
-  addUpdate(k: RoundKey, take: number, bytes: Uint8Array): void {
+  addUpdate(k: RoundKey, take: number, bytes: Uint8Array, fakes: FakesReport | null = null): void {
     if (this.update(k, take) !== null) throw new FedError('UPDATE_CHANGED', `round ${k.round} take ${take}`);
-    this.#run('INSERT INTO updates VALUES (?, ?, ?, ?)', k.runId, k.round, take, bytes);
+    this.#run('INSERT INTO updates VALUES (?, ?, ?, ?, ?)', k.runId, k.round, take, bytes, jsonOf(fakes));
   }
 
   answer(k: AttemptKey, phase: number): StoredAnswer | null {
@@ -148,9 +158,9 @@ export class Outbox {
   addAnswer(k: AttemptKey, a: StoredAnswer): void {
     if (this.answer(k, a.phase) !== null)
       throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} phase ${a.phase} was answered`);
-    const sql = 'INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)';
+    const sql = 'INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)';
     const at: Param[] = [k.runId, k.round, k.attempt, a.phase, a.take, JSON.stringify(a.body)];
-    this.#run(sql, ...at, a.tensor, a.tensorSha256, a.secret, a.signature, a.epsilon);
+    this.#run(sql, ...at, a.tensor, a.tensorSha256, a.secret, jsonOf(a.fakes), a.signature, a.epsilon);
   }
   /** The coordinator will never take this answer: it is not sent again. */
   markRefused(k: AttemptKey, phase: number, code: string): void {
@@ -177,6 +187,7 @@ function toAnswer(row: Row): StoredAnswer {
     tensor: bytesOf(row['tensor']),
     tensorSha256: textOf(row['digest']),
     secret: bytesOf(row['secret']),
+    fakes: fakesFrom(row['fakes']),
     signature: String(row['signature']),
     epsilon: textOf(row['epsilon']),
   };

@@ -44,6 +44,7 @@ const answer = (siteId: string, sha256: string | null = null): AnswerRecord => (
   answerSha256: SHA,
   body: { a: [1, null, 'x'] },
   tensor: sha256 === null ? null : { sha256, bytes: 4 },
+  fakes: { fakeLoss: 0.7, fakeAccuracy: 0.25 },
   signature: 'a.b.c',
 });
 const at = { runId: RUN_ID, round: 0, attempt: 0, phase: 0 };

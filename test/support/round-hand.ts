@@ -44,7 +44,8 @@ export class Hand {
   ): Promise<{ message: RoundAnswer; tensor: Uint8Array }> {
     const { runId, round, attempt } = planOf(work);
     const tensor = packFloat32(Float32Array.from(values));
-    const unsigned = { runId, round, attempt, phase: work.phase, body: null, tensorSha256: sha256Hex(tensor), ...over };
+    const place = { runId, round, attempt, phase: work.phase };
+    const unsigned = { ...place, body: null, tensorSha256: sha256Hex(tensor), fakes: null, ...over };
     const statement = statementOf(this.siteId, sha256Hex(work.plan), unsigned);
     const signature = await signJson(this.#keys, statement, { typ: ANSWER_TYP, audience: CONSORTIUM, nowMs: 0 });
     return { message: { ...unsigned, signature, epsilon: null, ...after }, tensor };

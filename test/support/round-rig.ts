@@ -48,6 +48,7 @@ export function testPolicy(o: {
   quorum?: number;
   deadlineSeconds?: number;
   maxSteps?: number;
+  adaptive?: { ladder: number[]; accuracyAtMost: number; emaBeta: number; graceRounds: number };
 }): CheckedPolicy {
   const file = JSON.parse(
     readFileSync(new URL('../../policies/research-consortium.json', import.meta.url), 'utf8'),
@@ -56,6 +57,7 @@ export function testPolicy(o: {
     rounds: o.rounds ?? 3,
     discriminatorSteps: o.steps ?? 2,
     warmupDiscriminatorSteps: o.warmUp ?? 1,
+    ...(o.adaptive && { adaptiveSteps: o.adaptive }),
   });
   Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200 });
   Object.assign(file.warmStart, { maxReleases: 40 });

@@ -115,6 +115,7 @@ test('the outbox keeps one update of a round and one answer of a phase', () => {
     tensor: Uint8Array.of(9),
     tensorSha256: 'a'.repeat(64),
     secret: Uint8Array.of(7),
+    fakes: { fakeLoss: 0.5, fakeAccuracy: 1 },
     signature: 'a.b.c',
     epsilon: null,
   };

@@ -25,6 +25,7 @@ const terms: RoundTerms = {
   warmStart: true,
   discriminatorSteps: 3,
   warmUpSteps: 10,
+  adaptiveSteps: null,
   maxSteps: 100,
   minSites: 2,
   quorum: 2,
@@ -218,9 +219,9 @@ test('a decline for good keeps a site out until its agent is started anew', () =
   ];
   expect(decideOpening({ sites, minSites: 1, waitedMs: 0, gatherMs: 1 })).toMatchObject({ invited: ['b'] });
   expect(standingAfterRestart(declined).standing).toBe('missed');
-  // A decline that may pass costs nothing but the round.
+  // After a decline that may pass it is invited again, and nobody waits for it.
   const passing = decline(open(), 'a', place, 'LINK_LOST').next;
-  expect(standingAfter(site('a'), passing).standing).toBe('good');
+  expect(standingAfter(site('a'), passing).standing).toBe('missed');
 });
 
 test('presence: by the last word, until the window is over, the connection closes or a deadline was missed', () => {
