@@ -3,9 +3,9 @@ import type { ErrorCode } from '../../shared/errors.ts';
 import type { RoundRecord, SiteRecord } from '../store/store.ts';
 
 /**
- * Whom a round waits for. `good`: invited and awaited. `missed`: let its last deadline pass; invited again as soon as it
- * is heard of, but nobody waits for it until it has answered in time once. `declined`: said no for good; invited again
- * when its agent has been started anew.
+ * Whom a round waits for. `good`: invited and awaited. `missed`: let its last deadline pass, or declined for now; invited
+ * again as soon as it is heard of, but nobody waits for it until it has answered in time once. `declined`: said no for
+ * good; invited again when its agent has been started anew.
  *
  * Guarantee: a site that stays absent or slow costs its run one deadline, not one per round.
  */
@@ -49,7 +49,7 @@ export function decideOpening(p: {
 export function standingAfter(site: SiteRecord, round: RoundRecord): SiteRecord {
   const { siteId } = site;
   const code = round.out[siteId];
-  if (code !== undefined) return { ...site, standing: isForGood(code) ? 'declined' : site.standing, declined: code };
+  if (code !== undefined) return { ...site, standing: isForGood(code) ? 'declined' : 'missed', declined: code };
   if (!round.participants.includes(siteId)) return site;
   if (round.answers[siteId] !== undefined) return { ...site, standing: 'good', declined: null };
   return round.awaited.includes(siteId) ? { ...site, standing: 'missed' } : site;

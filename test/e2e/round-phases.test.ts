@@ -15,7 +15,9 @@ test('a run under a scheme of three phases ends like any other', async () => {
   const [cast, policy, tap] = [castOf(3), testPolicy({ rounds: 2 }), new Tap()];
   const store = new MemoryStore();
   const coordinator = coordinatorOf(cast, policy, { store, scheme: threePhasesCoordinator(), onEvent: tap.hear });
-  const agents = [...cast.sites.keys()].map((id) => agentOf(cast, policy, id, coordinator, { scheme: threePhasesSite }));
+  const agents = [...cast.sites.keys()].map((id) =>
+    agentOf(cast, policy, id, coordinator, { scheme: threePhasesSite }),
+  );
   await Promise.all([coordinator.run(), ...agents.map((a) => a.run())]);
   expect(tap.of('phase-opened').map((e) => [e.round, e.phase])).toEqual([[0, 1], [0, 2], [1, 1], [1, 2], [2, 1], [2, 2]]); // prettier-ignore
   expect(tap.of('round-closed').every((e) => e.contributors.length === 3)).toBe(true);

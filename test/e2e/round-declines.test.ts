@@ -1,0 +1,107 @@
+/** What a site says no to, in words; and that a run goes on without it. */
+import { expect, test } from 'vitest';
+import { publicPart } from '../../shared/identity/jwk.ts';
+import { createSigningKeys } from '../../shared/identity/keys.ts';
+import type { SiteAgentOptions } from '../../site-agent/agent.ts';
+import { Ledger } from '../../site-agent/shell/ledger.ts';
+import { Outbox } from '../../site-agent/shell/outbox.ts';
+import { Tap } from '../support/round-hand.ts';
+import { RUN_ID, agentOf, castOf, coordinatorOf, testBounds, testPolicy } from '../support/round-rig.ts';
+
+const policy = testPolicy({ rounds: 2, steps: 2, warmUp: 0 });
+
+/** Runs four sites of which the first differs by `odd`; the other three make every round. */
+async function runWith(odd: Partial<SiteAgentOptions>) {
+  const [cast, tap] = [castOf(4), new Tap()];
+  const coordinator = coordinatorOf(cast, policy, { onEvent: tap.hear });
+  const [first, ...others] = [...cast.sites.keys()];
+  const agents = [
+    agentOf(cast, policy, first, coordinator, odd),
+    ...others.map((id) => agentOf(cast, policy, id, coordinator)),
+  ];
+  const ends = await Promise.all([coordinator.run(), ...agents.map((a) => a.run())]);
+  expect(ends).toEqual(['completed', 'completed', 'completed', 'completed', 'completed']);
+  const closed = tap.of('round-closed');
+  return { declines: tap.of('declined'), contributors: closed.map((e) => e.contributors.length), tap, first };
+}
+
+test('a policy outside its bounds is declined with what is outside, before anything is charged', async () => {
+  const ledger = new Ledger(':memory:');
+  const bounds = { ...testBounds, maxEpsilon: 0.5, minSites: 10 };
+  const { declines, contributors, first } = await runWith({ bounds, ledger });
+  expect(declines).toHaveLength(1);
+  expect(declines[0]).toMatchObject({ siteId: first, code: 'BOUNDS_EXCEEDED', round: 0 });
+  expect(declines[0].detail).toMatch(/epsilon of a whole run .* at most 0.5/);
+  expect(declines[0].detail).toMatch(/fewest sites of a round is 3; this site asks for at least 10/);
+  expect(ledger.entries()).toEqual([]);
+  expect(contributors).toEqual([3, 3, 3]);
+});
+
+test('a spent lifetime is declined with the numbers, before the first step of the round that would pass it', async () => {
+  const ledger = new Ledger(':memory:');
+  const moments = new Ledger(':memory:');
+  await runWith({ ledger: moments });
+  // Enough for the moment round, and not for two steps more.
+  const probe = new Ledger(':memory:');
+  const [first] = moments.entries();
+  const unlimited = { caps: null, epsilon: Infinity, delta: 1e-5, overflowDelta: first.overflowDelta };
+  const event = first.event as Parameters<Ledger['charge']>[0]['event'];
+  probe.charge({ ...first, event, budget: unlimited, lifetime: null });
+  const lifetime = { epsilon: probe.lifetime(1e-5) * 1.001, delta: 1e-5 };
+  const { declines, contributors } = await runWith({ ledger, bounds: { ...testBounds, lifetime } });
+  expect(declines).toMatchObject([{ code: 'BUDGET_EXHAUSTED', round: 1 }]);
+  expect(declines[0].detail).toMatch(/all runs: epsilon \d\S* after the step, at most \d/);
+  expect(ledger.entries()).toHaveLength(1);
+  expect(contributors).toEqual([4, 3, 3]);
+});
+
+test('another policy than its own is declined', async () => {
+  const { declines } = await runWith({ policy: testPolicy({ rounds: 2, steps: 1, warmUp: 0 }) });
+  expect(declines).toMatchObject([{ code: 'POLICY_MISMATCH' }]);
+  expect(declines[0].detail).toMatch(/policySha256 is [0-9a-f]{64}; the policy has [0-9a-f]{64}/);
+});
+
+test('a plan that another key signed is declined', async () => {
+  const { declines } = await runWith({ coordinatorKey: publicPart(createSigningKeys().signing) });
+  expect(declines).toMatchObject([{ code: 'SIGNATURE_INVALID' }]);
+});
+
+test('a log that does not continue the one this site has seen is declined', async () => {
+  for (const head of [
+    { size: 2, head: 'f'.repeat(64) },
+    { size: 500, head: 'f'.repeat(64) },
+  ]) {
+    const outbox = new Outbox(':memory:');
+    outbox.putLogHead(RUN_ID, head);
+    const { declines } = await runWith({ outbox });
+    expect(declines).toMatchObject([{ code: 'LOG_INVALID' }]);
+  }
+});
+
+test('a site follows the log to the head of every plan', async () => {
+  const outbox = new Outbox(':memory:');
+  const { tap } = await runWith({ outbox });
+  const last = tap.of('round-opened').at(-1)!.plan;
+  expect(outbox.logHead(RUN_ID)).toEqual(last.checkpoint);
+  expect(last.checkpoint.size).toBeGreaterThan(20);
+});
+
+test('a site whose computation fails declines, and its agent stops with the reason', async () => {
+  const [cast, tap] = [castOf(4), new Tap()];
+  const coordinator = coordinatorOf(cast, policy, { onEvent: tap.hear });
+  const [first, ...others] = [...cast.sites.keys()];
+  const broken = agentOf(cast, policy, first, coordinator, {
+    computation: {
+      initialState: () => Promise.reject(new Error('no images')),
+      noisedMoments: () => Promise.reject(new Error('disk is gone')),
+      momentEvent: () => ({ kind: 'gaussian', sensitivity: 1, noiseMultiplier: 5, count: 1 }),
+      discriminatorEvent: () => ({ kind: 'not-private', count: 1 }),
+      discriminatorStep: () => Promise.reject(new Error('no images')),
+      generatorGradient: () => Promise.reject(new Error('no images')),
+    },
+  });
+  const failing = expect(broken.run()).rejects.toThrow('disk is gone');
+  await Promise.all([coordinator.run(), ...others.map((id) => agentOf(cast, policy, id, coordinator).run()), failing]);
+  // The private reason stays at the site.
+  expect(tap.of('declined')).toMatchObject([{ siteId: first, code: 'INTERNAL', detail: 'the site failed' }]);
+});
