@@ -203,8 +203,9 @@ export class Desk {
   async #epsilon(entry: RosterEntry, jws: string): Promise<EpsilonStatement> {
     const o = { typ: EPSILON_TYP, audience: CONSORTIUM, schema: EpsilonStatement };
     const { body } = await verifyJson(jws, entry.signing, o);
-    if (body.siteId !== entry.siteId || body.runId !== this.#p.runId)
-      throw new FedError('SIGNATURE_INVALID', `site=${entry.siteId}: epsilon statement of another site or run`);
+    const { runId, terms } = this.#p;
+    if (body.siteId !== entry.siteId || body.runId !== runId || body.policySha256 !== terms.policySha256)
+      throw new FedError('SIGNATURE_INVALID', `site=${entry.siteId}: epsilon statement of another site, run or policy`);
     return body;
   }
 
