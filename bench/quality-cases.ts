@@ -110,10 +110,10 @@ export interface Settings {
 
 const PRIVATE: Settings = {
   momentShare: 0.3,
-  fitSteps: 500,
+  fitSteps: 400,
   fitPerClass: 30,
   rounds: 100,
-  warmup: 40,
+  warmup: 30,
   batch: 400,
   fakes: 200,
   discriminatorWidth: 16,
@@ -211,7 +211,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
       noiseMultiplier: noise.moments,
       fitSteps: variant === 'moments' ? s.fitSteps + Math.round(s.rounds / 2) : s.fitSteps,
       fitBatch: s.fitPerClass * classes.length,
-      lr: 0.002,
+      lr: 0.003,
     },
     labels: { distribution: Object.fromEntries(classes.map((name) => [name, 1 / classes.length])) },
     aggregation: { scheme: 'clear', minSites: SITES, minSurvivors: SITES, deadlineSeconds: 600 },

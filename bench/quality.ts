@@ -32,7 +32,7 @@ import {
 import type { Bench, BenchRow } from './run.ts';
 
 const SYNTHETIC = 20_000;
-const EPOCHS = 4;
+const EPOCHS = 2;
 
 interface Measured {
   readonly tstr: number;

@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { adam } from '../engine/optimizers.ts';
-import { float32, type Engine, type Program, type TensorFunction } from '../engine/program.ts';
+import { float32, type Engine, type Program, type Specs, type TensorFunction } from '../engine/program.ts';
 import { declare } from '../gan/declaring-net.ts';
 import { initialise, parameterFeeds, parameterInputs, type Layout } from '../gan/layout.ts';
 import type { Net } from '../gan/net.ts';
@@ -16,6 +16,8 @@ import { PublicRandom } from '../public-random.ts';
 /** Length of the feature vector under the last layer: what Fréchet distance and PRDC are measured on. */
 export const FEATURES = 128;
 const BATCH = 64;
+/** Share of the features that a training step leaves out, against learning the quirks of one generator by heart. */
+const DROPOUT = 0.4;
 
 export interface ClassifierTraining {
   readonly epochs: number;
@@ -25,12 +27,13 @@ export interface ClassifierTraining {
 }
 
 /** Two 4×4 convolutions of stride 2, 32 and 64 filters, a dense layer of 128, a dense layer of the classes. */
-function network(net: Net, x: Tensor4D, classes: number): { features: Tensor2D; logits: Tensor2D } {
+function network(net: Net, x: Tensor4D, classes: number, kept?: Tensor): { features: Tensor2D; logits: Tensor2D } {
   const one = tf.relu(net.conv2d('conv1', x, { filters: 32, kernel: 4, stride: 2 }));
   const two = tf.relu(net.conv2d('conv2', one, { filters: 64, kernel: 4, stride: 2 }));
-  const flat = tf.reshape(two, [x.shape[0], -1]) as Tensor2D;
+  const flat = tf.reshape<tf.Rank.R2>(two, [x.shape[0], -1]);
   const features = tf.relu(net.dense('features', flat, FEATURES));
-  return { features, logits: net.dense('logits', features, classes, { gain: 1 }) };
+  const seen: Tensor2D = kept ? tf.mul(features, kept) : features;
+  return { features, logits: net.dense('logits', seen, classes, { gain: 1 }) };
 }
 
 /** A trained classifier of images of one shape. Owns its programs: dispose of it. */
@@ -58,10 +61,10 @@ export class Classifier {
     const { layout } = declare((net) => network(net, tf.zeros([1, size, size, channels]), classes).logits);
     const names = layout.entries.map(({ name }) => name);
     const optimizer = adam({ learningRate: 1e-3 });
-    const step: TensorFunction = ({ x, labels, time, ...rest }) => {
+    const step: TensorFunction = ({ x, labels, time, kept, ...rest }) => {
       const loss = (...parameters: Tensor[]): Scalar => {
         const net = new PlainNet(Object.fromEntries(names.map((name, i) => [name, parameters[i]])));
-        const { logits } = network(net, toNet(x), classes);
+        const { logits } = network(net, toNet(x), classes, kept);
         const logProbabilities = tf.logSoftmax(logits);
         return tf.neg(tf.sum(tf.mul(labels, logProbabilities))).div(BATCH);
       };
@@ -80,21 +83,23 @@ export class Classifier {
       return { ...network(net, toNet(x), classes) };
     };
     const inputs = { x: float32(BATCH, channels, size, size), ...parameterInputs(layout, 'w.') };
-    const prefixes = ['w', ...optimizer.slotNames];
+    const slotInputs: Specs = Object.fromEntries(
+      optimizer.slotNames.flatMap((slot) => Object.entries(parameterInputs(layout, `${slot}.`))),
+    );
     const training = await engine.compile('classifier-step', step, {
       ...inputs,
-      ...Object.assign({}, ...prefixes.map((prefix) => parameterInputs(layout, `${prefix}.`))),
+      ...slotInputs,
       labels: float32(BATCH, classes),
       time: float32(),
+      kept: float32(BATCH, FEATURES),
     });
     const weights = initialise(layout, options.seed);
     // Weights and the optimiser's slots: each step's outputs are the next step's inputs.
-    let state: Record<string, Float32Array> = Object.assign(
-      parameterFeeds(layout, weights, 'w.'),
-      ...optimizer.slotNames.map((slot) => parameterFeeds(layout, new Float32Array(layout.length), `${slot}.`)),
-    );
+    let state = parameterFeeds(layout, weights, 'w.');
+    for (const slot of optimizer.slotNames)
+      state = { ...state, ...parameterFeeds(layout, new Float32Array(layout.length), `${slot}.`) };
     let time = 0;
-    const random = new PublicRandom(`classifier order ${options.seed}`);
+    const random = new PublicRandom(`classifier ${options.seed}`);
     const steps = Math.max(1, Math.floor(images.n / BATCH));
     for (let epoch = 0; epoch < options.epochs; epoch++) {
       const order = random.permutation(images.n);
@@ -102,7 +107,13 @@ export class Classifier {
         const rows = Array.from({ length: BATCH }, (_, i) => order[(s * BATCH + i) % images.n]);
         const { x, labels } = batchOf(images, rows);
         time++;
-        const { loss: _, ...next } = await training.run({ x, labels, time: Float32Array.of(time), ...state });
+        const { loss: _, ...next } = await training.run({
+          x,
+          labels,
+          time: Float32Array.of(time),
+          kept: keptFeatures(random),
+          ...state,
+        });
         state = next as Record<string, Float32Array>;
         options.progress?.((epoch * steps + s + 1) / (options.epochs * steps));
       }
@@ -134,6 +145,10 @@ export class Classifier {
     return this.#program.dispose();
   }
 }
+
+/** 0 for a feature that is left out, and for the others what makes up for those. [BATCH, FEATURES] */
+const keptFeatures = (random: PublicRandom): Float32Array =>
+  Float32Array.from(random.uniforms(BATCH * FEATURES), (u) => (u < DROPOUT ? 0 : 1 / (1 - DROPOUT)));
 
 function batchOf(images: LabelledImages, rows: readonly number[]): { x: Float32Array; labels: Float32Array } {
   const each = valuesPerImage(images);

@@ -36,7 +36,7 @@ export function momentRows(features: FeatureSet, x: Tensor4D, constants: Record<
     const one = tf.fill([x.shape[0], 1], CONSTANT_COORDINATE);
     const rows = tf.concat([phi, one], 1);
     const norm = tf.sqrt(tf.sum(tf.square(rows), 1, true));
-    return tf.div(rows, tf.maximum(norm, 1)) as Tensor2D;
+    return tf.div<Tensor2D>(rows, tf.maximum(norm, 1));
   });
 }
 
@@ -61,7 +61,7 @@ export class MomentSummer {
   static async create(engine: Engine, features: FeatureSet, shape: ImageShape, classes: number, batch = 256) {
     const fn: TensorFunction = ({ x, weights, ...constants }) => {
       const rows = momentRows(features, x as Tensor4D, constants);
-      return { sum: tf.matMul(weights as Tensor2D, rows, true, false) };
+      return { sum: tf.matMul(weights, rows, true, false) };
     };
     const program = await engine.compile('moment-sums', fn, {
       x: float32(batch, shape.channels, shape.size, shape.size),

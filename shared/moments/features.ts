@@ -48,7 +48,7 @@ export interface FourierConfig {
 const VECTORS = {
   pixels: {
     length: ({ channels, size }: ImageShape) => channels * size * size,
-    of: (x: Tensor4D) => tf.reshape(x, [x.shape[0], -1]) as Tensor2D,
+    of: (x: Tensor4D) => tf.reshape<tf.Rank.R2>(x, [x.shape[0], -1]),
   },
   wavelets: { length: (image: ImageShape) => waveletLength(image), of: (x: Tensor4D) => waveletVector(x) },
   /** Wavelets without the blurred image: what is left when brightness is taken away. */
@@ -76,14 +76,14 @@ export function fourierFeatures({ blocks, seed }: FourierConfig, image: ImageSha
     length: blocks.reduce((sum, b) => sum + 2 * b.frequencies, 0),
     constants: Object.fromEntries(directions.map((d, i) => [`directions${i}`, d])),
     embed(x, constants) {
-      const brightness = tf.mul(tf.add(x, 1), 0.5) as Tensor4D;
+      const brightness = tf.mul<Tensor4D>(tf.add(x, 1), 0.5);
       const vectors = new Map<FourierBlock['on'], Tensor2D>();
       for (const { on } of blocks) if (!vectors.has(on)) vectors.set(on, VECTORS[on].of(brightness));
       const parts = blocks.map(({ on, weight, frequencies }, i) => {
-        const angle = tf.matMul(vectors.get(on)!, constants[`directions${i}`] as Tensor2D);
+        const angle = tf.matMul(vectors.get(on)!, constants[`directions${i}`]);
         return tf.mul(tf.concat([tf.cos(angle), tf.sin(angle)], 1), Math.sqrt(weight / total / frequencies));
       });
-      return tf.concat(parts, 1) as Tensor2D;
+      return tf.concat(parts as Tensor2D[], 1);
     },
   };
 }

@@ -3,7 +3,7 @@
  * it is post-processing of what the sites released, so it costs no epsilon, however often it is evaluated.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs';
 import { float32, type Engine, type Program, type TensorFunction } from '../engine/program.ts';
 import { addToFlat, parameterFeeds, parameterInputs, type Layout } from '../gan/layout.ts';
 import { PlainNet } from '../gan/plain-net.ts';
@@ -104,7 +104,7 @@ export class MomentObjective {
           [0, 3, 1, 2],
         );
         // The embedding's constant cancels in no mean: it is left out by `momentLoss`; the scale of φ stays in.
-        const rows = momentRows(features, images as Tensor4D, rest);
+        const rows = momentRows(features, images, rest);
         return momentLoss(rows, oneHot as Tensor2D, means as Tensor2D, classWeights);
       };
       const { value, grads } = tf.valueAndGrads(loss)(names.map((name) => rest[`g.${name}`]));

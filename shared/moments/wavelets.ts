@@ -65,7 +65,7 @@ export function waveletLength({ channels, size }: { channels: number; size: numb
  */
 export function waveletVector(x: Tensor4D, lowPass = true): Tensor2D {
   const [n, channels, size] = x.shape;
-  let planes = tf.reshape(x, [n * channels, size, size, 1]) as Tensor4D;
+  let planes = tf.reshape<tf.Rank.R4>(x, [n * channels, size, size, 1]);
   if (workingSize(size) !== size) planes = tf.avgPool(planes, 2, 2, 'valid');
   const low = tf.mul(tf.avgPool(planes, 4, 4, 'valid'), LOW_PASS_GAIN);
   const moduli = SCALES.map((scale) => {
@@ -84,5 +84,5 @@ export function waveletVector(x: Tensor4D, lowPass = true): Tensor2D {
     return tf.mul(tf.avgPool(modulus as Tensor4D, 2, 2, 'valid'), MODULUS_GAIN);
   });
   const vector = tf.reshape(tf.concat(lowPass ? [low, ...moduli] : moduli, 3), [n, -1]);
-  return tf.div(vector, tf.add(tf.sqrt(tf.sum(tf.square(vector), 1, true)), NORM_FLOOR)) as Tensor2D;
+  return tf.div<Tensor2D>(vector, tf.add(tf.sqrt(tf.sum(tf.square(vector), 1, true)), NORM_FLOOR));
 }
