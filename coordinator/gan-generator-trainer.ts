@@ -136,7 +136,8 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
   #targetsFrom(bytes: Uint8Array): MomentTargets | null {
     if (bytes.length === 0) return null;
     const { classes } = this.gan.config;
-    const { vectors } = decodeState(bytes, 1, classes * (this.#momentFeatures().length + 1));
+    if (!this.#features) throw new FedError('STORE_CORRUPT', 'moments in the state of a run that has none');
+    const { vectors } = decodeState(bytes, 1, classes * (this.#features.length + 1));
     return { classWeights: vectors[0].slice(0, classes), means: vectors[0].slice(classes) };
   }
 
@@ -185,5 +186,7 @@ function fitRate(share: number): number {
   return 0.01 + 0.495 * (1 + Math.cos((Math.PI * (share - FULL_RATE_SHARE)) / (1 - FULL_RATE_SHARE)));
 }
 
+const sameValues = (a: Float32Array, b: Float32Array): boolean =>
+  a.length === b.length && a.every((v, i) => v === b[i]);
 const sameTargets = (a: MomentTargets, b: MomentTargets): boolean =>
-  a === b || (a.means.length === b.means.length && a.means.every((v, i) => v === b.means[i]));
+  a === b || (sameValues(a.classWeights, b.classWeights) && sameValues(a.means, b.means));

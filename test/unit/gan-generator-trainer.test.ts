@@ -1,0 +1,185 @@
+/** The coordinator's optimiser: states as bytes, the fit to the moments, plain Adam where nothing else is asked for. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
+import { adam } from '../../shared/engine/optimizers.ts';
+import { openEngine } from '../../shared/engine/open.ts';
+import type { Engine } from '../../shared/engine/program.ts';
+import { movingAverage } from '../../shared/gan/average.ts';
+import { oneHot } from '../../shared/gan/batch.ts';
+import { MomentSummer, momentImages } from '../../shared/moments/embedding.ts';
+import { featureSet } from '../../shared/moments/features.ts';
+import { MomentObjective, type MomentTargets } from '../../shared/moments/objective.ts';
+import type { CheckedPolicy } from '../../shared/policy/load.ts';
+import { PublicRandom } from '../../shared/public-random.ts';
+import { phantomSite, planFor, refusalOf, tinyPolicy, type TinyOptions } from '../support/glue-rig.ts';
+import { uniform } from '../support/rng.ts';
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await openEngine('cpu', { threads: 1 });
+});
+afterAll(() => engine.dispose());
+
+const fitting: TinyOptions = { warmStart: { noiseMultiplier: 0.01, fitSteps: 60 } };
+const SHAPE = { channels: 1, size: 28 };
+const silent = () => undefined;
+
+async function using<T>(policy: CheckedPolicy, body: (t: GanGeneratorTrainer) => Promise<T>): Promise<T> {
+  const trainer = new GanGeneratorTrainer(engine, policy);
+  try {
+    return await body(trainer);
+  } finally {
+    await trainer.dispose();
+  }
+}
+
+const featuresOf = (policy: CheckedPolicy) => {
+  if (policy.warmStart.kind !== 'moments') throw new Error('no moments');
+  return featureSet(policy.warmStart.features, SHAPE);
+};
+
+/** What two sites would send of their phantoms if no noise were needed. */
+async function momentSum(policy: CheckedPolicy): Promise<Float64Array> {
+  const { pixels, labels, patientGroups } = phantomSite({ patients: 90 });
+  const summer = await MomentSummer.create(engine, featuresOf(policy), SHAPE, 3);
+  const rows = patientGroups.map((p) => p.images);
+  const sum = await summer.sum(pixels, momentImages(rows, labels, 1));
+  await summer.dispose();
+  return sum;
+}
+
+/** The moment loss of some weights on latent vectors that no fit has seen. */
+async function lossOf(t: GanGeneratorTrainer, policy: CheckedPolicy, targets: MomentTargets, weights: Float32Array) {
+  const objective = await MomentObjective.create({
+    engine,
+    gan: t.gan,
+    features: featuresOf(policy),
+    targets,
+    batch: 120,
+  });
+  const labels = Int32Array.from({ length: 120 }, (_, i) => i % 3);
+  const latents = new PublicRandom('held out').gaussians(120 * t.gan.config.latent);
+  const { loss } = await objective.gradient(weights, latents, oneHot(labels, 3));
+  await objective.dispose();
+  return loss;
+}
+
+test('a state with and without targets goes through bytes unchanged', async () => {
+  const policy = tinyPolicy(fitting);
+  await using(policy, async (t) => {
+    const d = t.gan.generator.layout.length;
+    const [weights, average, mean, square] = [1, 2, 3, 4].map((seed) => uniform(seed, d));
+    const means = uniform(5, 3 * featuresOf(policy).length);
+    for (const targets of [null, { classWeights: Float32Array.of(1, 0, 1), means }]) {
+      const state = { weights, average, optimizer: { step: 7, slots: [mean, square] }, targets };
+      const bytes = t.encode(state);
+      expect(t.decode(bytes)).toEqual(state);
+      expect(t.encode(t.decode(bytes))).toEqual(bytes);
+      expect(t.weights(bytes)).toEqual(weights);
+    }
+    expect(t.updateLength(planFor(policy, 1))).toBe(d);
+    expect(t.updateLength(planFor(policy, 0))).toBe(3 * (featuresOf(policy).length + 1));
+  });
+});
+
+test('bytes that are no state of this run are refused', async () => {
+  const none = tinyPolicy({ warmStart: null });
+  const state = await using(none, async (t) => t.initialState());
+  const refusal = (bytes: Uint8Array, policy = none) =>
+    using(policy, (t) => refusalOf(() => t.applyGradients(bytes, planFor(policy, 1), new Float64Array(1), [])));
+  expect(await refusal(state.slice(0, -4))).toMatch(/^STORE_CORRUPT/);
+  expect(await refusal(new Uint8Array())).toMatch(/^STORE_CORRUPT/);
+  expect(await refusal(state.map((b, i) => (i < 4 ? b ^ 1 : b)))).toMatch(/^STORE_CORRUPT/);
+  // Targets cut short, and targets in a run that has no moments.
+  const longer = Uint8Array.from(Buffer.concat([state, Buffer.alloc(40)]));
+  expect(await refusal(longer)).toMatch(/^STORE_CORRUPT/);
+  expect(await refusal(longer, tinyPolicy())).toMatch(/^STORE_CORRUPT/);
+  // Another architecture's state has another length.
+  expect(await refusal(state, tinyPolicy({ model: { generatorWidth: 9 } }))).toMatch(/^STORE_CORRUPT/);
+});
+
+test('without a moment term a round is one step of plain Adam on the sum', async () => {
+  const policy = tinyPolicy({ warmStart: null });
+  await using(policy, async (t) => {
+    const d = t.gan.generator.layout.length;
+    let state = await t.initialState();
+    let { weights, average, optimizer } = t.decode(state);
+    const { lrG: learningRate, beta1, beta2, emaDecay } = policy.training;
+    for (let round = 0; round < 3; round++) {
+      const sum = Float64Array.from(uniform(round, d));
+      state = await t.applyGradients(state, planFor(policy, round), sum, ['site-1']);
+      ({ weights, state: optimizer } = adam({ learningRate, beta1, beta2 }).update(weights, sum, optimizer));
+      average = movingAverage(average, weights, Math.min(emaDecay, (round + 2) / (round + 11)));
+      expect(t.decode(state)).toEqual({ weights, average, optimizer, targets: null });
+    }
+  });
+});
+
+test('the fit lowers the moment loss, leaves Adam fresh, and is the same bytes every time', async () => {
+  const policy = tinyPolicy(fitting);
+  const sum = await momentSum(policy);
+  const plan = planFor(policy, 0);
+  const shares: number[] = [];
+  const fit = (report: (share: number) => void) =>
+    using(policy, async (t) => t.fitMoments(await t.initialState(), plan, sum, report));
+  const state = await fit((share) => shares.push(share));
+  expect(shares.length).toBe(60);
+  expect(shares.at(-1)).toBe(1);
+  expect(await fit(silent)).toEqual(state);
+  await using(policy, async (t) => {
+    const [before, after] = [t.decode(await t.initialState()), t.decode(state)];
+    const targets = after.targets!;
+    expect([...targets.classWeights]).toEqual([1, 1, 1]);
+    expect(after.optimizer.step).toBe(0);
+    expect(after.weights).toEqual(after.average);
+    const first = await lossOf(t, policy, targets, before.weights);
+    const last = await lossOf(t, policy, targets, after.average);
+    // The least there can be is -Σ |μ|²: the fit goes more than half the way to it.
+    const least = -targets.means.reduce((total, m) => total + m * m, 0);
+    expect(last).toBeLessThan(first - (first - least) / 2);
+  });
+});
+
+test('a class that nobody declares is not fitted to', async () => {
+  const policy = tinyPolicy({ ...fitting, warmStart: { noiseMultiplier: 0.01, fitSteps: 1 } });
+  const sum = await momentSum(policy);
+  const plan = { ...planFor(policy, 0), declarers: [2, 0, 2] };
+  const state = await using(policy, async (t) =>
+    t.decode(await t.fitMoments(await t.initialState(), plan, sum, silent)),
+  );
+  expect([...state.targets!.classWeights]).toEqual([1, 0, 1]);
+});
+
+test('the moment term adds its weight times its gradient to the sum, and nothing of chance', async () => {
+  const policy = tinyPolicy({ ...fitting, training: { momentWeight: 5 } });
+  const plain = tinyPolicy(fitting);
+  const sum = await momentSum(policy);
+  const plan = planFor(policy, 1);
+  const step = (p: CheckedPolicy) =>
+    using(p, async (t) => {
+      const fitted = await t.fitMoments(await t.initialState(), planFor(policy, 0), sum, silent);
+      return t.applyGradients(fitted, plan, new Float64Array(t.gan.generator.layout.length), ['site-1']);
+    });
+  const withTerm = await step(policy);
+  expect(await step(policy)).toEqual(withTerm);
+  await using(plain, async (t) => {
+    const [before, moved, still] = [
+      t.decode(await t.fitMoments(await t.initialState(), planFor(policy, 0), sum, silent)),
+      t.decode(withTerm),
+      t.decode(await step(plain)),
+    ];
+    expect(still.weights).toEqual(before.weights);
+    expect(moved.weights).not.toEqual(before.weights);
+    expect(moved.targets).toEqual(before.targets);
+  });
+});
+
+test('a policy without a moment round fits none', async () => {
+  const policy = tinyPolicy({ warmStart: null });
+  const plan = { ...planFor(policy, 0), kind: 'moments' as const };
+  await using(policy, async (t) => {
+    const state = await t.initialState();
+    expect(await refusalOf(() => t.fitMoments(state, plan, new Float64Array(3), silent))).toMatch(/^PARAMETER_INVALID/);
+    expect(await refusalOf(() => t.updateLength(plan))).toMatch(/^PARAMETER_INVALID/);
+  });
+});
