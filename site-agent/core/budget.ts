@@ -1,6 +1,7 @@
 import { costOfEvents } from '../../shared/dp/convert.ts';
 import { composeEvents, eventKey, withCount } from '../../shared/dp/event.ts';
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
+import { lifetimeCost } from '../../shared/dp/ledger-math.ts';
 import { FedError } from '../../shared/errors.ts';
 import { epsilonOfPolicy } from '../../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
@@ -40,11 +41,14 @@ export interface RunSpending {
 export const epsilonSpent = (events: readonly PrivacyEvent[], b: Pick<RunBudget, 'delta' | 'overflowDelta'>): number =>
   events.length === 0 ? 0 : costOfEvents(events, b.delta - b.overflowDelta).epsilon;
 
-/** Epsilon of several runs together, at one delta that pays for the overflow of each. Orders are fixed in advance. */
+/**
+ * Epsilon of several runs together, at one delta that pays for the overflow of each: a privacy filter, since later runs
+ * may be chosen in view of earlier ones. It costs more than the best order would: see `shared/dp/ledger-math.ts`.
+ */
 export function epsilonOfLifetime(runs: readonly RunSpending[], delta: number): number {
   const events = composeEvents(...runs.map((r) => r.events));
   if (events.length === 0) return 0;
-  return costOfEvents(events, delta - runs.reduce((sum, r) => sum + r.overflowDelta, 0)).epsilon;
+  return lifetimeCost(events, delta - runs.reduce((sum, r) => sum + r.overflowDelta, 0)).epsilon;
 }
 
 /**

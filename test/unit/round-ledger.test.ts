@@ -6,6 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { costOfEvents } from '../../shared/dp/convert.ts';
 import { gaussianEvent, poissonGaussianEvent, withCount } from '../../shared/dp/event.ts';
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
+import { lifetimeCost } from '../../shared/dp/ledger-math.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { RunBudget } from '../../site-agent/core/budget.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
@@ -60,10 +61,13 @@ test('charges up to the budget and not one step further, naming the numbers', ()
 
 test('another run has its own budget, and both share the lifetime', () => {
   const ledger = new Ledger(':memory:');
-  const lifetime = { epsilon: epsilonAfter(15), delta };
+  const filter = (n: number) => lifetimeCost([withCount(step, n)], delta).epsilon;
+  const lifetime = { epsilon: filter(15), delta };
   for (let i = 0; i < 10; i++) ledger.charge(charge({ lifetime }));
   for (let i = 0; i < 5; i++) ledger.charge(charge({ runId: OTHER_RUN, lifetime }));
-  expect(ledger.lifetime(delta)).toBeCloseTo(epsilonAfter(15), 12);
+  expect(ledger.lifetime(delta)).toBeCloseTo(filter(15), 12);
+  // Runs may be chosen in view of earlier ones: the best order in hindsight would be no bound at all.
+  expect(ledger.lifetime(delta)).toBeGreaterThan(epsilonAfter(15));
   expect(refusal(() => ledger.charge(charge({ runId: OTHER_RUN, lifetime })))).toMatch(/^BUDGET_EXHAUSTED: all runs/);
 });
 
@@ -72,7 +76,7 @@ test('the overflow of every run is taken from the lifetime delta', () => {
   const wide = { ...budget, epsilon: 100, overflowDelta: delta / 4 };
   ledger.charge(charge({ budget: wide }));
   ledger.charge(charge({ budget: wide, runId: OTHER_RUN }));
-  expect(ledger.lifetime(delta)).toBe(costOfEvents([withCount(step, 2)], delta / 2).epsilon);
+  expect(ledger.lifetime(delta)).toBe(lifetimeCost([withCount(step, 2)], delta / 2).epsilon);
   expect(ledger.spent(RUN_ID, wide).epsilon).toBe(costOfEvents([step], delta * 0.75).epsilon);
 });
 
