@@ -11,6 +11,7 @@ import { onInterrupt } from '../signals.ts';
 interface DemoArguments extends Speed {
   data?: string;
   labels?: string;
+  classes?: string[];
   sites: number;
   skew: Skew['kind'];
   alpha: number;
@@ -34,6 +35,7 @@ export function addDemo(program: Command): void {
       )
       .option('--data <path>', 'a public image set instead of phantoms: .npz, idx files, a folder of images')
       .option('--labels <csv>', 'for a folder: file, label, and optionally patient')
+      .option('--classes <names>', 'for labels that are numbers: names, by commas', (text) => text.split(','))
       .option('--sites <n>', 'how many sites', wholeNumber(2, 20), 3)
       .addOption(
         new Option('--skew <kind>', 'how classes are dealt to sites')
@@ -56,7 +58,7 @@ async function demo(o: DemoArguments): Promise<void> {
   const { runDemo } = await import('../demo/demo.ts');
   const abort = new AbortController();
   const interrupt = onInterrupt(() => abort.abort());
-  const { data, labels, rounds, ...rest } = o;
+  const { data, labels, classes, rounds, ...rest } = o;
   const out = o.out ?? join('runs', `demo-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}`);
   try {
     await runDemo({
@@ -69,6 +71,7 @@ async function demo(o: DemoArguments): Promise<void> {
       signal: abort.signal,
       ...(data === undefined ? {} : { data }),
       ...(labels === undefined ? {} : { labels }),
+      ...(classes === undefined ? {} : { classes }),
       ...(rounds === undefined ? {} : { rounds }),
     });
   } catch (error) {

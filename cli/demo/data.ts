@@ -88,6 +88,8 @@ function dealCounts({ sites, skew, seed, patients }: DealOptions & { patients: n
 export interface OwnDataOptions extends DealOptions {
   readonly data: string;
   readonly labels?: string;
+  /** Names for label numbers; absent: as the data have them. */
+  readonly classes?: readonly string[];
   readonly size: 28 | 32 | 64;
   readonly channels: 1 | 3;
   readonly maxImages: number;
@@ -99,8 +101,14 @@ export interface OwnDataOptions extends DealOptions {
  */
 export async function ownData(o: OwnDataOptions): Promise<DemoData> {
   const { size, channels, maxImages } = o;
-  const labels = o.labels === undefined ? {} : { labels: o.labels };
-  const read = await readDataset(o.data, { size, channels, maxImages, onBadFile: 'refuse', ...labels });
+  const read = await readDataset(o.data, {
+    size,
+    channels,
+    maxImages,
+    onBadFile: 'refuse',
+    ...(o.labels === undefined ? {} : { labels: o.labels }),
+    ...(o.classes === undefined ? {} : { classes: o.classes }),
+  });
   const { images } = dropDuplicates(read.images);
   const split = splitBySite(images, { ...o, testFraction: TEST_FRACTION });
   if (split.test.n === 0)

@@ -36,6 +36,7 @@ export interface DemoOptions extends Speed {
   /** Absent: phantoms. */
   readonly data?: string;
   readonly labels?: string;
+  readonly classes?: readonly string[];
   readonly size: 28 | 32 | 64;
   readonly channels: 1 | 3;
   readonly maxImages: number;
