@@ -116,7 +116,7 @@ test('rows have norm 1 by construction, whatever the bandwidths', () => {
 test('positive control: bandwidths that are not scaled against each other have larger rows, and the clip holds them', async () => {
   const unscaled: FeatureSet = {
     ...features,
-    embed: (x: Tensor4D, constants) => tf.mul(features.embed(x, constants), Math.sqrt(3)) as Tensor2D,
+    embed: (x: Tensor4D, constants) => tf.mul<Tensor2D>(features.embed(x, constants), Math.sqrt(3)),
   };
   expect(Math.max(...rowNorms(unscaled))).toBeGreaterThan(1.5);
   const guarded = await MomentSummer.create(engine, unscaled, SHAPE, CLASSES, 16);
