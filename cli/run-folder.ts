@@ -2,7 +2,7 @@
  * What a run leaves behind: pictures, the generator as a file, images with labels, the log, and a summary that a person
  * reads. Everything here is made from the released generator, the public log and images declared public.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GanGeneratorTrainer, type GeneratorState } from '../coordinator/gan-generator-trainer.ts';
 import { canonicalJson } from '../shared/audit/canonical.ts';
@@ -165,6 +165,8 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
     classNames,
     seed: `release ${o.runId}`,
   });
+  // Left by an earlier call on the same run, whole or cut short: the same images come again.
+  await rm(join(o.folder, 'images'), { recursive: true, force: true });
   await writeDataset(join(o.folder, 'images'), images, {
     progress: (done, all) => report('writing images', done / all),
   });

@@ -3,7 +3,7 @@
  * coordinator, agents, ledgers, outboxes, signatures, schemes and log; calls go through `directLink`.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Coordinator, newRunId } from '../coordinator/coordinator.ts';
@@ -26,6 +26,7 @@ import { EMPTY_ROSTER, withSite } from '../shared/identity/roster.ts';
 import type { SiteBounds } from '../shared/policy/bounds.ts';
 import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
 import { directLink } from '../shared/protocol/direct-link.ts';
+import { SiteId } from '../shared/protocol/plan.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { secureBytes } from '../shared/random.ts';
 import { SiteAgent } from '../site-agent/agent.ts';
@@ -56,7 +57,12 @@ export interface SimulationResult {
 }
 
 /** What a folder remembers beside the stores: who takes part, under which policy. */
-const Identity = z.strictObject({ runId: z.uuid(), policySha256: z.string(), keys: z.record(z.string(), z.unknown()) });
+const Identity = z.strictObject({
+  runId: z.uuid(),
+  policySha256: z.string(),
+  coordinator: z.unknown(),
+  sites: z.record(SiteId, z.unknown()),
+});
 
 /**
  * Runs to the end, or goes on with the run of the folder.
@@ -85,19 +91,17 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
   });
   const turns = new Turns();
   const closing: (() => unknown)[] = [];
+  const agents: SiteAgent[] = [];
   try {
-    const agents: SiteAgent[] = [];
     for (const [siteId, images] of o.sites) {
       const computation = await DpSiteComputation.open({ ...o, siteId, images, random: secureBytes });
-      const folder = join(o.folder, siteId);
+      const folder = join(o.folder, 'sites', siteId);
       mkdirSync(folder, { recursive: true });
+      closing.push(() => computation.dispose());
       const ledger = new Ledger(join(folder, 'ledger.sqlite'));
+      closing.push(() => ledger.close());
       const outbox = new Outbox(join(folder, 'outbox.sqlite'));
-      closing.push(
-        () => computation.dispose(),
-        () => ledger.close(),
-        () => outbox.close(),
-      );
+      closing.push(() => outbox.close());
       const agent = new SiteAgent({
         siteId,
         keys: siteKeys.get(siteId)!,
@@ -121,6 +125,8 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
       if (stated !== null && !epsilon.has(siteId)) epsilon.set(siteId, stated);
     return { runId, generator, log, epsilon };
   } finally {
+    // After a failure the others still wait for one another: nobody may touch a store that is closed.
+    await Promise.all([coordinator.stop(), ...agents.map((agent) => agent.stop())]);
     for (const close of closing) await close();
     await trainer.dispose();
     await store.close();
@@ -198,17 +204,20 @@ function identities(o: SimulationOptions) {
   const sha256 = policySha256(o.policy);
   const ids = [...o.sites.keys()];
   if (!existsSync(path)) {
-    const keys: Record<string, SigningKeys | SiteKeys> = { coordinator: createSigningKeys() };
-    for (const id of ids) keys[id] = createSiteKeys();
-    writeFileSync(path, JSON.stringify({ runId: newRunId(), policySha256: sha256, keys }), { mode: 0o600 });
+    const sites = Object.fromEntries(ids.map((id) => [id, createSiteKeys()]));
+    const body = { runId: newRunId(), policySha256: sha256, coordinator: createSigningKeys(), sites };
+    // In whole or not at all: a run that is killed here must not find half a file.
+    writeFileSync(`${path}.new`, JSON.stringify(body), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
   }
-  const { runId, policySha256: before, keys } = Identity.parse(JSON.parse(readFileSync(path, 'utf8')));
-  if (before !== sha256 || ids.some((id) => !(id in keys)))
+  const kept = Identity.parse(JSON.parse(readFileSync(path, 'utf8')));
+  const same = Object.keys(kept.sites).sort().join() === ids.toSorted().join();
+  if (kept.policySha256 !== sha256 || !same)
     throw new FedError('POLICY_MISMATCH', `${o.folder} holds a run of another policy or of other sites`);
   return {
-    runId,
-    coordinatorKeys: keys['coordinator'] as SigningKeys,
-    siteKeys: new Map(ids.map((id) => [id, keys[id] as SiteKeys])),
+    runId: kept.runId,
+    coordinatorKeys: kept.coordinator as SigningKeys,
+    siteKeys: new Map(ids.map((id) => [id, kept.sites[id] as SiteKeys])),
   };
 }
 

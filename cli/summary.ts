@@ -99,7 +99,9 @@ export function summaryMarkdown(s: RunSummary, policy: CheckedPolicy): string {
   const blocks = sections(s, policy).map(({ title, paragraphs, table }) => {
     const lines = [`## ${title}`, ...paragraphs];
     if (table) {
-      const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+      // A bar or a line break in a name would end its cell.
+      const cell = (text: string) => text.replaceAll(/\s+/g, ' ').replaceAll('|', '\\|');
+      const row = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
       lines.push([row(table.head), row(table.head.map(() => '---')), ...table.rows.map(row)].join('\n'));
     }
     return lines.join('\n\n');

@@ -1,0 +1,167 @@
+/** A whole run in one process, on real networks: it ends, it adds up, it resumes, and skewed sites teach every class. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { balancedLabels, calibrated, sampleImages } from '../../cli/run-folder.ts';
+import { simulate } from '../../cli/simulation.ts';
+import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
+import type { CoordinatorEvent } from '../../coordinator/events.ts';
+import { verifyChain } from '../../shared/audit/log.ts';
+import type { PrivacyEvent } from '../../shared/dp/event.ts';
+import { openEngine } from '../../shared/engine/open.ts';
+import type { Engine } from '../../shared/engine/program.ts';
+import { imageAt, type LabelledImages } from '../../shared/imaging/images.ts';
+import { phantomImages } from '../../shared/imaging/phantom.ts';
+import { splitBySite } from '../../shared/imaging/split.ts';
+import type { CheckedPolicy } from '../../shared/policy/load.ts';
+import { labelDistribution } from '../../shared/policy/views.ts';
+import { asPrivateImages, type PrivateImages } from '../../site-agent/imaging/private-images.ts';
+import { Ledger } from '../../site-agent/shell/ledger.ts';
+import { CLASSES, phantomSite, refusalOf, tinyPolicy } from '../support/glue-rig.ts';
+
+let engine: Engine;
+const folders: string[] = [];
+beforeAll(async () => {
+  engine = await openEngine('cpu', { threads: 1 });
+});
+afterAll(async () => {
+  for (const folder of folders) rmSync(folder, { recursive: true });
+  await engine.dispose();
+});
+const newFolder = () => {
+  folders.push(mkdtempSync(join(tmpdir(), 'veilgan-simulation-')));
+  return folders.at(-1)!;
+};
+const sitesOf = (n: number) =>
+  new Map<string, PrivateImages>(
+    Array.from({ length: n }, (_, i) => [`site-${i + 1}`, phantomSite({ site: `site-${i + 1}`, imagesPerPatient: 2 })]),
+  );
+
+test('a run ends, its log verifies, its ledgers hold every step, and a second call has nothing left to do', async () => {
+  const policy = tinyPolicy();
+  const folder = newFolder();
+  const events: CoordinatorEvent[] = [];
+  const run = (over: Partial<Parameters<typeof simulate>[0]> = {}) =>
+    simulate({ policy, sites: sitesOf(2), engine, folder, onEvent: (e) => events.push(e), ...over });
+  const first = await run();
+
+  const head = verifyChain(first.log);
+  expect(head.size).toBe(first.log.length);
+  expect(first.log.at(-1)).toMatchObject({ kind: 'run-finished', body: { outcome: 'completed', rounds: 3 } });
+  expect(events.filter((e) => e.kind === 'round-closed').map((e) => e.contributors.length)).toEqual([2, 2, 2]);
+  const fakes = events.filter((e) => e.kind === 'round-closed').map((e) => e.fakes);
+  expect(fakes[0]).toBeNull();
+  expect(fakes.slice(1).every((f) => f !== null && f.fakeAccuracy >= 0 && f.fakeAccuracy <= 1)).toBe(true);
+
+  // The moment release, the warm-up step, and one step in each of two rounds.
+  for (const siteId of ['site-1', 'site-2']) {
+    const ledger = new Ledger(join(folder, 'sites', siteId, 'ledger.sqlite'));
+    const kinds = ledger.entries(first.runId).map((e) => (e.event as PrivacyEvent).kind);
+    expect(kinds).toEqual(['gaussian', 'poisson-gaussian', 'poisson-gaussian', 'poisson-gaussian']);
+    ledger.close();
+    expect(first.epsilon.get(siteId)).toBeGreaterThan(0);
+    expect(first.epsilon.get(siteId)).toBeLessThan(1e6);
+  }
+
+  events.length = 0;
+  const second = await run();
+  expect(second.generator).toEqual(first.generator);
+  expect(second.log).toEqual(first.log);
+  expect(second.epsilon).toEqual(first.epsilon);
+  expect(events.filter((e) => e.kind === 'round-opened')).toEqual([]);
+
+  expect(await refusalOf(() => run({ policy: tinyPolicy({ training: { rounds: 3 } }) }))).toMatch(/^POLICY_MISMATCH/);
+  expect(await refusalOf(() => run({ sites: sitesOf(3) }))).toMatch(/^POLICY_MISMATCH/);
+  expect(await refusalOf(() => run({ sites: sitesOf(1) }))).toMatch(/^POLICY_MISMATCH/);
+});
+
+test('a site that fails ends the run with its reason, and the next call goes on from there', async () => {
+  const policy = tinyPolicy();
+  const folder = newFolder();
+  let compiled = 0;
+  let broken = true;
+  // The second program that runs a discriminator's gradient is some site's: it breaks in the middle of a round.
+  const fragile: Engine = {
+    ...engine,
+    name: engine.name,
+    dispose: async () => undefined,
+    async compile(name, fn, inputs) {
+      const program = await engine.compile(name, fn, inputs);
+      if (!name.startsWith('sampler') || ++compiled !== 2) return program;
+      return Object.assign(Object.create(program) as typeof program, {
+        inputs: program.inputs,
+        outputs: program.outputs,
+        dispose: () => program.dispose(),
+        run: async (feeds: Parameters<typeof program.run>[0]) => {
+          if (broken) throw new Error('the disk is full');
+          return program.run(feeds);
+        },
+      });
+    },
+  };
+  await expect(simulate({ policy, sites: sitesOf(2), engine: fragile, folder })).rejects.toThrow('the disk is full');
+  broken = false;
+  const { log } = await simulate({ policy, sites: sitesOf(2), engine, folder });
+  verifyChain(log);
+  expect(log.at(-1)).toMatchObject({ kind: 'run-finished', body: { outcome: 'completed' } });
+  expect(readdirSync(folder).sort()).toEqual(expect.arrayContaining(['simulation.json', 'sites']));
+});
+
+/** Share of each class's images that lie nearest to their own class's mean in `reference`. [classes] */
+function nearestMeanAgreement(images: LabelledImages, reference: LabelledImages): number[] {
+  const d = reference.channels * reference.size ** 2;
+  const means = reference.classNames.map(() => new Float64Array(d));
+  const counts = new Float64Array(means.length);
+  reference.labels.forEach((k, i) => {
+    counts[k]++;
+    imageAt(reference, i).forEach((x, j) => (means[k][j] += x));
+  });
+  means.forEach((mean, k) => mean.forEach((x, j) => (mean[j] = x / counts[k])));
+  const [right, all] = [new Float64Array(means.length), new Float64Array(means.length)];
+  images.labels.forEach((label, i) => {
+    const image = imageAt(images, i);
+    const far = means.map((mean) => mean.reduce((sum, m, j) => sum + (m - image[j]) ** 2, 0));
+    all[label]++;
+    if (far.indexOf(Math.min(...far)) === label) right[label]++;
+  });
+  return Array.from(right, (r, k) => r / all[k]);
+}
+
+/** Images from a generator's weights, as they would be released. */
+async function imagesFrom(policy: CheckedPolicy, weights: Float32Array): Promise<LabelledImages> {
+  const { gan } = new GanGeneratorTrainer(engine, policy);
+  const statistics = await calibrated(engine, gan, weights, labelDistribution(policy));
+  const labels = balancedLabels(60, 3);
+  return sampleImages({ engine, gan, weights, statistics, labels, classNames: policy.model.classes, seed: 'look' });
+}
+
+test('three sites, each without one of the three classes, teach the generator all of them', async () => {
+  const phantoms = phantomImages({ size: 28, channels: 1, patients: 240, classes: CLASSES, seed: 'skew' });
+  const split = splitBySite(phantoms, { sites: 3, seed: 'skew', skew: { kind: 'missing-class' }, testFraction: 0.2 });
+  const sites = new Map(split.sites.map((s, i) => [`site-${i + 1}`, asPrivateImages(s, true)]));
+  const declared = Object.fromEntries(
+    [...sites.keys()].map((id, s) => [id, { classes: CLASSES.filter((_, k) => k !== s) }]),
+  );
+  for (const [i, own] of [...sites.values()].entries()) expect(own.labels.includes(i)).toBe(false);
+  const on = { on: 'pixels', frequencies: 200, weight: 1 };
+  const blocks = [10, 20].map((bandwidth) => ({ ...on, bandwidth }));
+  const features = { kind: 'fourier', seed: 'skew', blocks };
+  const policy = tinyPolicy({
+    sites: declared,
+    minSites: 3,
+    model: { generatorWidth: 32 },
+    training: { rounds: 10, lrG: 0.001, momentWeight: 1 },
+    privacy: { sampleRate: 0.2, expectedBatch: 16, maxBatch: 80, generatorClipNorm: 1 },
+    warmStart: { noiseMultiplier: 0.2, fitSteps: 400, fitBatch: 48, lr: 0.005, features },
+  });
+  const { generator, log } = await simulate({ policy, sites, engine, folder: newFolder() });
+  expect(log.filter((e) => e.kind === 'generator-updated')).toHaveLength(11);
+  const agreement = nearestMeanAgreement(await imagesFrom(policy, generator.average), split.test);
+  for (const share of agreement) expect(share).toBeGreaterThan(0.8);
+
+  // Positive control: the measure does not praise a generator that has learnt nothing.
+  const trainer = new GanGeneratorTrainer(engine, policy);
+  const untrained = trainer.decode(await trainer.initialState()).weights;
+  expect(Math.min(...nearestMeanAgreement(await imagesFrom(policy, untrained), split.test))).toBeLessThan(0.5);
+});
