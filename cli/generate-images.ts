@@ -64,7 +64,7 @@ function distributionOf(card: GeneratorCard, name: string | undefined): readonly
   return card.classes.map((_, i) => (i === k ? 1 : 0));
 }
 
-/** The model's batch is fixed: the last one is filled up with its first rows again and cut. [n, channels, size, size] */
+/** [n, channels, size, size] */
 async function run(
   model: Uint8Array,
   card: GeneratorCard,
@@ -79,18 +79,13 @@ async function run(
     const each = valuesPerImage({ channels: card.channels, size: card.imageSize });
     const pixels = new Float32Array(n * each);
     for (let start = 0; start < n; start += batch) {
-      const rows = Array.from({ length: batch }, (_, i) => (start + i < n ? start + i : start));
-      const z = new Float32Array(batch * latent);
-      rows.forEach((row, i) => z.set(latents.subarray(row * latent, (row + 1) * latent), i * latent));
-      const y = oneHot(
-        Int32Array.from(rows, (row) => labels[row]),
-        classes.length,
-      );
-      const { images } = await session.run({
-        latents: new ort.Tensor('float32', z, [batch, latent]),
-        labels: new ort.Tensor('float32', y, [batch, classes.length]),
-      });
       const count = Math.min(batch, n - start);
+      const z = latents.subarray(start * latent, (start + count) * latent);
+      const y = oneHot(labels.subarray(start, start + count), classes.length);
+      const { images } = await session.run({
+        latents: new ort.Tensor('float32', z, [count, latent]),
+        labels: new ort.Tensor('float32', y, [count, classes.length]),
+      });
       const values = images.data as Float32Array;
       // Rounding may leave tanh a bit of dust beyond one.
       for (let i = 0; i < count * each; i++) pixels[start * each + i] = Math.max(-1, Math.min(1, values[i]));

@@ -38,12 +38,15 @@ function barOnTerminal(label: string, out: NodeJS.WriteStream): Progress {
 
 function linesInFile(label: string, out: NodeJS.WriteStream): Progress {
   let tenth = -1;
+  const began = performance.now();
   return {
     update(share, note = '') {
       const now = Math.floor(10 * clamp(share));
       if (now <= tenth) return;
       tenth = now;
-      out.write(`${label} ${now * 10}% ${note}\n`);
+      const left = ((performance.now() - began) / 1000) * (1 / clamp(share) - 1);
+      const about = now > 0 && now < 10 && left > 5 ? `, about ${Math.round(left)} s left` : '';
+      out.write(`${`${label} ${now * 10}% ${note}`.trimEnd()}${about}\n`);
     },
     line: (text) => void out.write(`${text}\n`),
     stop: () => undefined,

@@ -1,6 +1,6 @@
 /** `veilgan coordinator`: one folder, one run. What computes is loaded when a command needs it. */
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { FedError } from '../../shared/errors.ts';
 import { readText, type Speed, wholeNumber, withSpeed } from '../options.ts';
 import { note, print } from '../output.ts';
@@ -78,6 +78,50 @@ export function addCoordinator(program: Command): void {
       const now = await status.coordinatorStatus(openCoordinator(dir));
       print(json ? JSON.stringify(now) : status.statusText(now));
     });
+
+  withSpeed(
+    group
+      .command('export')
+      .description('what the run has made so far: generator.onnx, images, pictures, log, summary')
+      .requiredOption('--dir <folder>', 'folder of the run')
+      .requiredOption('--out <folder>', 'where to')
+      .requiredOption('--public <file>', '.npz or idx of images declared public: shown, and tested on')
+      .addOption(new Option('--split <name>', 'which part of it').choices(['train', 'val', 'test']))
+      .option('--images <n>', 'how many images; never more than the policy lets leave', wholeNumber(1)),
+  ).action(exportFiles);
+}
+
+interface ExportArguments extends Speed {
+  dir: string;
+  out: string;
+  public: string;
+  split?: 'train' | 'val' | 'test';
+  images?: number;
+}
+
+async function exportFiles(o: ExportArguments): Promise<void> {
+  const [{ openCoordinator }, { exportRun }, { readArrayDataset }, { progress }] = await Promise.all([
+    import('../coordinator-folder.ts'),
+    import('../export-run.ts'),
+    import('../../shared/imaging/array-dataset.ts'),
+    import('../progress.ts'),
+  ]);
+  const folder = openCoordinator(o.dir);
+  const { imageSize: size, channels, classes } = folder.policy.model;
+  const split = o.split === undefined ? {} : { split: o.split };
+  readText(o.public, 'public set');
+  const read = { size, channels, classes, onBadFile: 'refuse', ...split } as const;
+  const { images: test } = await readArrayDataset(o.public, read);
+  const bar = progress('exporting');
+  try {
+    const { public: _, images, ...rest } = o;
+    const wanted = images === undefined ? {} : { images };
+    const update = (share: number, what: string) => bar.update(share, what);
+    await exportRun(folder, { ...rest, ...wanted, test, testName: 'public', train: null, progress: update });
+  } finally {
+    bar.stop();
+  }
+  print(`summary.html, synthetic.png, generator.onnx, images and the log are in ${o.out}`);
 }
 
 async function init(o: InitArguments): Promise<void> {

@@ -1,4 +1,5 @@
 /** What the sites of a demonstration hold: phantoms, each site with a scanner of its own, or a public set dealt out. */
+import { setImmediate } from 'node:timers/promises';
 import { FedError } from '../../shared/errors.ts';
 import {
   concatImages,
@@ -47,23 +48,28 @@ export const siteNames = (n: number): string[] => Array.from({ length: n }, (_, 
  *
  * Every site has its own scanner: gain, contrast, sharpness and noise differ. The test set is from one that no site has.
  */
-export function phantomData(o: DealOptions & { patients: number; imagesPerPatient: number }): DemoData {
+export async function phantomData(
+  o: DealOptions & { patients: number; imagesPerPatient: number; progress: (share: number) => void },
+): Promise<DemoData> {
   const { seed } = o;
   const shape = { size: 28, channels: 1, imagesPerPatient: [1, o.imagesPerPatient] } as const;
   const counts = dealCounts(o);
-  const sites = new Map(
-    siteNames(o.sites).map((site, s) => {
-      const parts = DEFAULT_PHANTOM_CLASSES.map((name, c) => {
-        const patients = counts[s][c];
-        if (patients === 0) return null;
-        const drawn = phantomImages({ ...shape, patients, classes: [name], seed: `${seed} ${name}`, site });
-        const ids = drawn.patients.map((id) => `${name}-${id}`);
-        const labels = new Int32Array(drawn.n).fill(c);
-        return { ...drawn, labels, patients: ids, classNames: DEFAULT_PHANTOM_CLASSES };
-      });
-      return [site, concatImages(parts.filter((part) => part !== null))] as const;
-    }),
-  );
+  const sites = new Map<string, LabelledImages>();
+  for (const [s, site] of siteNames(o.sites).entries()) {
+    const parts: LabelledImages[] = [];
+    for (const [c, name] of DEFAULT_PHANTOM_CLASSES.entries()) {
+      // Drawing takes seconds in all: let a signal, and the bar, in between.
+      await setImmediate();
+      o.progress((s + c / DEFAULT_PHANTOM_CLASSES.length) / o.sites);
+      const patients = counts[s][c];
+      if (patients === 0) continue;
+      const drawn = phantomImages({ ...shape, patients, classes: [name], seed: `${seed} ${name}`, site });
+      const ids = drawn.patients.map((id) => `${name}-${id}`);
+      const labels = new Int32Array(drawn.n).fill(c);
+      parts.push({ ...drawn, labels, patients: ids, classNames: DEFAULT_PHANTOM_CLASSES });
+    }
+    sites.set(site, concatImages(parts));
+  }
   const test = phantomImages({ ...shape, imagesPerPatient: 1, patients: TEST_PATIENTS, seed: `${seed} test` });
   return { sites, test, train: pooled(sites), patientsKnown: true, testName: 'phantoms' };
 }

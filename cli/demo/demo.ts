@@ -4,18 +4,16 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { Skew } from '../../shared/imaging/split.ts';
-import { openEngine } from '../../shared/engine/open.ts';
 import { type CheckedPolicy, loadPolicy } from '../../shared/policy/load.ts';
 import { Policy } from '../../shared/policy/schema.ts';
 import { type CoordinatorFolder, initCoordinator, inviteSite } from '../coordinator-folder.ts';
 import type { ShellEvent } from '../coordinator-run.ts';
-import { readRun } from '../coordinator-status.ts';
+import { exportRun } from '../export-run.ts';
 import type { CoordinatorEvent } from '../../coordinator/events.ts';
 import { loadOptions, parseJson, readText, type Speed, threadsOf } from '../options.ts';
-import { finishRun, type RunSummary } from '../run-folder.ts';
+import type { RunSummary } from '../run-folder.ts';
 import { joinSite } from '../site-folder.ts';
 import type { AgentEvent } from '../site-run.ts';
 import { type DemoData, factsOf, mostImagesOfAPatient, ownData, phantomData, siteNpz } from './data.ts';
@@ -58,14 +56,13 @@ export async function runDemo(o: DemoOptions): Promise<RunSummary> {
   const parties: Party[] = [];
   try {
     screen.preparing(0, o.data === undefined ? 'drawing phantoms' : 'reading the images');
-    const data = o.data === undefined ? phantoms(o) : await ownData({ ...o, data: o.data });
+    const data = o.data === undefined ? await phantoms(o, screen) : await ownData({ ...o, data: o.data });
     policy = policyFor(o, data);
     screen.say(introduction(o, data, policy));
-    const began = performance.now();
     const folder = await startAll(o, data, policy, screen, parties);
     await allDone(parties, o.signal);
-    const seconds = (performance.now() - began) / 1000;
-    return await finish(o, data, folder, seconds, screen);
+    const { out, engine } = o;
+    return await exportRun(folder, { ...data, out, engine, ...threadsOf(o), progress: screen.finishing });
   } finally {
     screen.stop();
     await Promise.all(parties.map((party) => party.stop()));
@@ -74,9 +71,10 @@ export async function runDemo(o: DemoOptions): Promise<RunSummary> {
 
 const basePolicy = (path: string): Policy => parseJson(readText(path, 'policy'), Policy, path, 'POLICY_INVALID');
 
-const phantoms = (o: DemoOptions): DemoData => {
+const phantoms = (o: DemoOptions, screen: DemoScreen): Promise<DemoData> => {
   const { imagesPerPatient } = basePolicy(o.basePolicy).privacy;
-  return phantomData({ ...o, imagesPerPatient });
+  const progress = (share: number) => screen.preparing(0.7 * share, 'drawing phantoms');
+  return phantomData({ ...o, imagesPerPatient, progress });
 };
 
 /** The base policy as it is where it fits the data; else one derived from it. Written into the run folder either way. */
@@ -151,41 +149,6 @@ function allDone(parties: readonly Party[], signal: AbortSignal): Promise<unknow
     signal.addEventListener('abort', () => reject(new Error(INTERRUPTED)), { once: true });
   });
   return Promise.race([Promise.all(parties.map((party) => party.done)), interrupted]);
-}
-
-async function finish(
-  o: DemoOptions,
-  data: DemoData,
-  folder: CoordinatorFolder,
-  seconds: number,
-  screen: DemoScreen,
-): Promise<RunSummary> {
-  const { policy, file } = folder;
-  const { state, log, epsilon } = await readRun(folder);
-  const engine = await openEngine(o.engine, threadsOf(o));
-  const trainer = new GanGeneratorTrainer(engine, policy);
-  const stages = ['exporting', 'sampling', 'writing images', 'train on synthetic', 'train on real'];
-  try {
-    return await finishRun({
-      folder: o.out,
-      policy,
-      runId: file.runId,
-      engine,
-      generator: trainer.decode(state),
-      log,
-      epsilon,
-      reference: data.test,
-      referenceName: data.testName,
-      publicTest: data.test,
-      publicTrain: data.train,
-      images: policy.release.maxImages,
-      seconds,
-      progress: (what, share) => screen.finishing((Math.max(0, stages.indexOf(what)) + share) / stages.length, what),
-    });
-  } finally {
-    await trainer.dispose();
-    await engine.dispose();
-  }
 }
 
 function introduction(o: DemoOptions, data: DemoData, policy: CheckedPolicy): string {

@@ -15,12 +15,12 @@ const ROUNDS_TO = 0.9;
 const REPORTS = 8;
 
 export interface DemoScreen {
-  say(text: string): void;
-  preparing(share: number, what: string): void;
-  coordinator(event: CoordinatorEvent | ShellEvent): void;
-  site(siteId: string, event: AgentEvent): void;
-  finishing(share: number, what: string): void;
-  stop(): void;
+  readonly say: (text: string) => void;
+  readonly preparing: (share: number, what: string) => void;
+  readonly coordinator: (event: CoordinatorEvent | ShellEvent) => void;
+  readonly site: (siteId: string, event: AgentEvent) => void;
+  readonly finishing: (share: number, what: string) => void;
+  readonly stop: () => void;
 }
 
 export function demoScreen(policyOf: () => CheckedPolicy | null): DemoScreen {

@@ -1,7 +1,8 @@
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import {
   cli,
+  killAll,
   type Running,
   sentence,
   startCli,
@@ -61,6 +62,7 @@ beforeAll(async () => {
   expect((await coordinator.ended).code).toBe(6);
 }, 90_000);
 
+afterEach(killAll);
 afterAll(() => root[Symbol.dispose]());
 
 test('a run from join to end: status, ledger and check say what was done', async () => {
@@ -88,6 +90,15 @@ test('a run from join to end: status, ledger and check say what was done', async
   again.child.kill('SIGTERM');
   expect((await again.ended).code).toBe(0);
 }, 60_000);
+
+test('what the run made can be taken out', async () => {
+  const made = await cli(
+    ...['coordinator', 'export', '--dir', at('plain', 'hub'), '--out', at('made'), '--public', at('west.npz')],
+    ...['--images', '64', '--threads', '1'],
+  );
+  expect(made).toMatchObject({ code: 0 });
+  expect(['summary.html', 'generator.onnx', 'synthetic.png'].filter((f) => !existsSync(at('made', f)))).toEqual([]);
+}, 90_000);
 
 test('killed in the middle and started again, coordinator and site go on; steps are paid for, none twice applied', async () => {
   cpSync(at('joined'), at('killed'), { recursive: true });

@@ -1,13 +1,14 @@
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, afterEach, expect, test } from 'vitest';
 import { lockFolder } from '../../cli/lock.ts';
 import { siteNpz } from '../../cli/demo/data.ts';
 import { verifyChain } from '../../shared/audit/log.ts';
 import { phantomImages } from '../../shared/imaging/phantom.ts';
-import { cli, sentence, startCli, temporaryFolder, tinyPolicy } from '../support/cli-rig.ts';
+import { cli, killAll, sentence, startCli, temporaryFolder, tinyPolicy } from '../support/cli-rig.ts';
 
 const root = temporaryFolder();
 const { at } = root;
+afterEach(killAll);
 afterAll(() => root[Symbol.dispose]());
 
 const COMMON = ['--sites', '2', '--rounds', '2', '--threads', '1'];
@@ -30,7 +31,7 @@ test('the demonstration ends with pictures, a generator, a log that holds and a 
 
   const files = ['synthetic.png', 'generator.onnx', 'generator.json', 'log.jsonl', 'summary.md', 'summary.html'];
   expect(files.filter((file) => !existsSync(at('own', file)))).toEqual([]);
-  expect(readdirSync(at('own', 'images', 'chest')).length).toBe(20);
+  expect(readdirSync(at('own', 'images', 'chest')).length).toBe(128);
   const log = readFileSync(at('own', 'log.jsonl'), 'utf8').trim().split('\n');
   expect(verifyChain(log.map((line) => JSON.parse(line) as unknown)).size).toBe(log.length);
   const policy = JSON.parse(readFileSync(at('own', 'policy.json'), 'utf8')) as { sites: Record<string, unknown> };

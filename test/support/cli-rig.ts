@@ -37,8 +37,16 @@ export function startCli(...args: string[]): Running {
   return startProcess(command, [...self, ...args]);
 }
 
+const alive = new Set<ChildProcess>();
+
+/** For afterEach: a test that failed leaves no process behind to trouble the next. */
+export function killAll(): void {
+  for (const child of alive) child.kill('SIGKILL');
+}
+
 export function startProcess(command: string, args: readonly string[]): Running {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  alive.add(child);
   const events: Record<string, unknown>[] = [];
   const waiting = new Set<() => void>();
   let out = '';
@@ -56,6 +64,7 @@ export function startProcess(command: string, args: readonly string[]): Running 
     child.once('error', reject);
     child.once('close', (code, signal) => {
       over = true;
+      alive.delete(child);
       look();
       resolve({ code: signal ?? code ?? -1, out, err });
     });
@@ -80,7 +89,7 @@ export function startProcess(command: string, args: readonly string[]): Running 
 }
 
 /** A folder that goes with the test. */
-export function temporaryFolder(): Disposable & { readonly path: string; at(...parts: string[]): string } {
+export function temporaryFolder(): Disposable & { readonly path: string; readonly at: (...parts: string[]) => string } {
   const path = mkdtempSync(join(tmpdir(), 'veilgan-cli-'));
   return {
     path,
@@ -101,7 +110,7 @@ export function tinyPolicy(change: (policy: Record<string, Json>) => void = () =
   Object.assign(policy['privacy'], { sampleRate: 0.2, expectedBatch: 8, maxBatch: 40, imagesPerPatient: 2 });
   Object.assign(policy['privacy'], { noiseMultiplier: 2, maxSteps: 20 });
   policy['warmStart'] = { kind: 'none' };
-  Object.assign(policy['release'], { maxImages: 40 });
+  Object.assign(policy['release'], { maxImages: 256 });
   delete policy['why']['warmStart.maxReleases'];
   change(policy);
   return JSON.stringify(policy);
