@@ -208,5 +208,5 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
   return summary;
 }
 
-/** About as many steps whatever the size of the set, so that a small one is not at a disadvantage. */
-const epochsFor = ({ n }: LabelledImages): number => Math.max(3, Math.round(12_000 / n));
+/** About as many steps whatever the size of the set, so that a small one is not at a disadvantage; an epoch has one. */
+const epochsFor = ({ n }: LabelledImages): number => Math.max(3, Math.round(12_000 / Math.max(64, n)));
