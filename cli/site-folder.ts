@@ -18,6 +18,7 @@ import { TlsFingerprint } from '../shared/identity/invite.ts';
 import { PublicSigningKey } from '../shared/identity/jwk.ts';
 import { loadOrCreateSiteKeys, type SiteKeys } from '../shared/identity/keys.ts';
 import { SiteBounds } from '../shared/policy/bounds.ts';
+import { lifetimeEpsilonOfPolicy } from '../shared/policy/cost.ts';
 import type { DeepReadonly } from '../shared/policy/freeze.ts';
 import { type CheckedPolicy, loadPolicyText, policySha256 } from '../shared/policy/load.ts';
 import type { Policy } from '../shared/policy/schema.ts';
@@ -100,7 +101,10 @@ export const readBounds = (path: string): SiteBounds =>
  */
 export function boundsFor(policy: DeepReadonly<Policy>): SiteBounds {
   const { privacy, aggregation } = policy;
-  const dp = privacy.mechanism === 'dp-sgd' ? privacy : { epsilon: 1, delta: 1e-5, noiseMultiplier: 0 };
+  const insecure = privacy.mechanism !== 'dp-sgd';
+  const dp = insecure ? { epsilon: 1, delta: 1e-5, noiseMultiplier: 0 } : privacy;
+  // The filter that holds a lifetime counts one run for more than its own epsilon; in hundredths, upwards.
+  const lifetime = insecure ? dp.epsilon : Math.max(dp.epsilon, Math.ceil(lifetimeEpsilonOfPolicy(policy) * 100) / 100);
   const rates = [privacy, ...Object.values(policy.sites ?? {})].map((s) => s.sampleRate ?? privacy.sampleRate);
   return {
     maxEpsilon: dp.epsilon,
@@ -112,7 +116,7 @@ export function boundsFor(policy: DeepReadonly<Policy>): SiteBounds {
     minSurvivors: aggregation.minSurvivors,
     schemes: [aggregation.scheme],
     allowInsecure: false,
-    lifetime: { epsilon: dp.epsilon, delta: dp.delta },
+    lifetime: { epsilon: lifetime, delta: dp.delta },
   };
 }
 

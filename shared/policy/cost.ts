@@ -1,6 +1,7 @@
 /** What a policy spends, worked out from the policy alone: the same figure everywhere, before any data is touched. */
 import { costOfEvents, type PrivacyCost } from '../dp/convert.ts';
 import { gaussianEvent, poissonGaussianEvent, type PrivacyEvent, readEvent } from '../dp/event.ts';
+import { lifetimeCost } from '../dp/ledger-math.ts';
 import { overflowDelta } from '../dp/poisson.ts';
 import type { DeepReadonly } from './freeze.ts';
 import type { Policy } from './schema.ts';
@@ -69,4 +70,21 @@ function epsilonAt(policy: DeepReadonly<Policy>, siteId: string | undefined): Po
   const overflow = overflowDelta({ ...samplingOf(policy, siteId), steps: privacy.maxSteps });
   const { epsilon, order } = costOfEvents(events, privacy.delta - overflow);
   return { epsilon, delta: privacy.delta, order, events, overflowDelta: overflow };
+}
+
+/**
+ * What one whole run takes of a site's lifetime budget, at the policy's delta: more than the run's own epsilon, since a
+ * lifetime is held by a privacy filter. A lifetime bound below it ends the run before its last step.
+ *
+ * Guarantee: the largest over the policy's own numbers and every site it names. Infinite without a mechanism.
+ */
+export function lifetimeEpsilonOfPolicy(policy: DeepReadonly<Policy>): number {
+  const { privacy } = policy;
+  if (privacy.mechanism === 'none-insecure') return Infinity;
+  const sites = [undefined, ...Object.keys(policy.sites ?? {})];
+  const costs = sites.map((site) => {
+    const { events, overflowDelta: overflow } = epsilonAt(policy, site);
+    return events.length === 0 ? 0 : lifetimeCost(events, privacy.delta - overflow).epsilon;
+  });
+  return Math.max(...costs);
 }
