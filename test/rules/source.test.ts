@@ -29,7 +29,7 @@ const MACHINE_FOLDERS = ['work', 'root', 'home', 'Users'].map((name) => `/${name
 const namesMachine: Rule = ({ text }) =>
   MACHINE_FOLDERS.some((folder) => new RegExp(`(^|[^\\w.*-])${folder}[\\w.-]`, 'm').test(text));
 const namesRegistry: Rule = ({ text }) =>
-  /https?:\/\/[^\s"'/]*(registry|artifactory|nexus|pypi)|^\s*(@[\w-]+:)?registry\s*=|_authToken/im.test(text);
+  /https?:\/\/[^\s"'/]*(registry|artifactory|nexus|pypi)|^\s*(@[\w-]+:)?registry\s*=|_auth[T]oken/im.test(text);
 const isLong: Rule = ({ text }) => text.split('\n').length > 401;
 const isUnexplained: Rule = (f) => isLong(f) && !/\b(long|lines)\b/i.test(f.text.split('\n').slice(0, 15).join('\n'));
 
