@@ -80,7 +80,7 @@ test('an empty batch takes a noised step like any other, and shows nothing of th
   const [from, to] = [before, empty.state].map((b) => discriminatorFromBytes(b, gan.discriminator.layout.length));
   expect(to.step).toBe(1);
   expect(to.parameters.every((w, i) => w !== from.parameters[i])).toBe(true);
-  // The same noise over other images is the same step: nobody was in it.
+  // The same noise at a site of 7 patients, not 24, is the same step: nobody was in it, and no true count divides it.
   const elsewhere = await stepOnce({ images: relabelled, random: nobodyJoins('a') });
   expect(elsewhere.state).toEqual(empty.state);
   expect((await stepOnce({ random: nobodyJoins('b') })).state).not.toEqual(empty.state);
