@@ -128,7 +128,7 @@ const PRIVATE: Settings = {
 const OPEN: Settings = {
   ...PRIVATE,
   fitSteps: 300,
-  rounds: 1500,
+  rounds: 900,
   warmup: 0,
   batch: 32,
   fakes: 32,
@@ -138,7 +138,13 @@ const OPEN: Settings = {
   momentWeight: 0,
 };
 
-export const settingsOf = ({ epsilon }: QualityCase): Settings => (epsilon === null ? OPEN : PRIVATE);
+/** Small sets and small budgets want less of what costs time or noise. */
+export function settingsOf({ data, epsilon }: QualityCase): Settings {
+  if (epsilon === null) return data === 'mnist' ? OPEN : { ...OPEN, rounds: 300 };
+  const moments = epsilon <= 1 ? { momentShare: 0.6 } : {};
+  if (data === 'pneumonia') return { ...PRIVATE, ...moments, fitSteps: 250, fitPerClass: 100, rounds: 60, batch: 200 };
+  return { ...PRIVATE, ...moments, fitPerClass: data === 'mednist' ? 50 : PRIVATE.fitPerClass };
+}
 
 /** The policy of a case. Epsilon is exact: noise is calibrated so that the policy's own steps spend it. */
 export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Settings): CheckedPolicy {

@@ -9,7 +9,7 @@ import { movingAverage } from '../shared/gan/average.ts';
 import { oneHot } from '../shared/gan/batch.ts';
 import { initialise } from '../shared/gan/layout.ts';
 import { type Gan, openGan } from '../shared/gan/registry.ts';
-import { decodeState, encodeState } from '../shared/gan/state-bytes.ts';
+import { decodeState, encodeState, stateBytes } from '../shared/gan/state-bytes.ts';
 import { momentLength } from '../shared/moments/embedding.ts';
 import { type FeatureSet, featureSet } from '../shared/moments/features.ts';
 import { MomentObjective, momentTargets, type MomentTargets } from '../shared/moments/objective.ts';
@@ -118,16 +118,16 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     const second = targets
       ? encodeState(0, [Float32Array.of(...targets.classWeights, ...targets.means)])
       : new Uint8Array();
-    return Uint8Array.from(Buffer.concat([first, second]));
+    const bytes = new Uint8Array(first.length + second.length);
+    bytes.set(first);
+    bytes.set(second, first.length);
+    return bytes;
   }
 
   /** @throws {FedError} STORE_CORRUPT */
   decode(bytes: Uint8Array): GeneratorState {
     const { length } = this.gan.generator.layout;
-    const size = encodeState(0, [
-      new Float32Array(length),
-      ...Array<Float32Array>(3).fill(new Float32Array(length)),
-    ]).length;
+    const size = stateBytes(4, length);
     const { steps, vectors } = decodeState(bytes.subarray(0, size), 4, length);
     const [weights, average, ...slots] = vectors;
     return { weights, average, optimizer: { step: steps, slots }, targets: this.#targetsFrom(bytes.subarray(size)) };

@@ -10,39 +10,38 @@ const BYTES = 4;
 /** A norm worked out in float32 may pass its clip by rounding: a part in 10^5 of it, and no more. */
 const NORM_SLACK = 1 + 1e-5;
 
+const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+/** Bytes of this machine's floats to little-endian ones, and back: in place. */
+const toWire = (bytes: Uint8Array): Uint8Array => {
+  if (!LITTLE_ENDIAN) Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).swap32();
+  return bytes;
+};
+
 /** The update as it travels. [d] -> 4·d bytes, little-endian on every machine. */
 export function packFloat32(update: Float32Array): Uint8Array {
-  const bytes = new Uint8Array(update.length * BYTES);
-  const view = new DataView(bytes.buffer);
-  update.forEach((x, i) => view.setFloat32(i * BYTES, x, true));
-  return bytes;
+  return toWire(new Uint8Array(update.slice().buffer));
 }
 
 /** The inverse of `packFloat32`. @throws {FedError} UPDATE_SHAPE when the bytes are not whole values. */
 export function unpackFloat32(bytes: Uint8Array): Float32Array {
   if (bytes.byteLength % BYTES !== 0) throw new FedError('UPDATE_SHAPE', `${bytes.byteLength} bytes of float32`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Float32Array.from({ length: bytes.byteLength / BYTES }, (_, i) => view.getFloat32(i * BYTES, true));
+  // A copy: aligned, whatever the bytes are a view of.
+  return new Float32Array(toWire(new Uint8Array(bytes)).buffer);
 }
 
-/** Calls `take` with every value in order; a value may lie across two chunks. */
-async function eachValue(tensor: SpooledTensor, take: (x: number, i: number) => void): Promise<number> {
-  const carry = new Uint8Array(BYTES);
-  const carried = new DataView(carry.buffer);
-  let held = 0;
+/** Calls `take` with runs of values in order, and where each begins; a value may lie across two chunks. */
+async function eachRun(tensor: SpooledTensor, take: (values: Float32Array, start: number) => void): Promise<number> {
+  let held = new Uint8Array();
   let index = 0;
   for await (const chunk of tensor.chunks()) {
-    const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    let at = 0;
-    while (held > 0 && held < BYTES && at < chunk.byteLength) carry[held++] = chunk[at++];
-    if (held === BYTES) {
-      take(carried.getFloat32(0, true), index++);
-      held = 0;
-    }
-    for (; at + BYTES <= chunk.byteLength; at += BYTES) take(view.getFloat32(at, true), index++);
-    while (at < chunk.byteLength) carry[held++] = chunk[at++];
+    const bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+    const whole = bytes.byteLength - (bytes.byteLength % BYTES);
+    const values = unpackFloat32(bytes.subarray(0, whole));
+    take(values, index);
+    index += values.length;
+    held = new Uint8Array(bytes.subarray(whole));
   }
-  if (held !== 0) throw new FedError('UPDATE_SHAPE', `${held} bytes past the last value`);
+  if (held.length !== 0) throw new FedError('UPDATE_SHAPE', `${held.length} bytes past the last value`);
   return index;
 }
 
@@ -74,9 +73,11 @@ export const clearCoordinator: CoordinatorScheme = {
       throw new FedError('UPDATE_SHAPE', `site=${siteId}: ${tensor?.bytes ?? 'no'} bytes, wanted ${length * BYTES}`);
     let squares = 0;
     let bad = 0;
-    await eachValue(tensor, (x) => {
-      if (Number.isFinite(x)) squares += x * x;
-      else bad += 1;
+    await eachRun(tensor, (values) => {
+      for (let i = 0; i < values.length; i++) {
+        if (Number.isFinite(values[i])) squares += values[i] * values[i];
+        else bad += 1;
+      }
     });
     if (bad > 0) throw new FedError('UPDATE_NOT_FINITE', `site=${siteId}: ${bad} of ${length} values`);
     // The norm itself stays out of the detail: it is a statistic of the update.
@@ -96,8 +97,9 @@ export const clearCoordinator: CoordinatorScheme = {
     for (const siteId of contributors) {
       const tensor = answers.get(siteId)?.tensor;
       if (!tensor) throw new FedError('UPDATE_SHAPE', `site=${siteId}: no tensor`);
-      const values = await eachValue(tensor, (x, i) => {
-        if (i < length) sum[i] += x;
+      const values = await eachRun(tensor, (run, start) => {
+        const end = Math.min(run.length, length - start);
+        for (let i = 0; i < end; i++) sum[start + i] += run[i];
       });
       if (values !== length) throw new FedError('STORE_CORRUPT', `site=${siteId}: ${values} values, wanted ${length}`);
     }

@@ -67,11 +67,16 @@ export interface GeneratorUpdate {
 
 /** A vector scaled to an L2 norm of at most `norm`; all zeros where it holds anything that is not finite. */
 export function clipVector(values: Float64Array, norm: number): Float32Array {
-  const length = Math.sqrt(values.reduce((sum, v) => sum + v * v, 0));
-  if (!Number.isFinite(length)) return new Float32Array(values.length);
+  // Plain loops: this runs over every parameter of the generator at every round.
+  let squares = 0;
+  for (let i = 0; i < values.length; i++) squares += values[i] * values[i];
+  const length = Math.sqrt(squares);
+  const clipped = new Float32Array(values.length);
+  if (!Number.isFinite(length)) return clipped;
   // A hair below 1: rounding to float32 afterwards must not exceed the norm.
   const scale = length > norm ? (norm / length) * (1 - 2 ** -23) : 1;
-  return Float32Array.from(values, (v) => v * scale);
+  for (let i = 0; i < values.length; i++) clipped[i] = values[i] * scale;
+  return clipped;
 }
 
 /** Compiled once for a run; a call is one update. */

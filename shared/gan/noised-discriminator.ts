@@ -66,6 +66,11 @@ export function stepDiscriminator(
   return { ...next, parameters, average } as DiscriminatorState;
 }
 
+function allFinite(values: Float32Array): boolean {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false;
+  return true;
+}
+
 /** What fakes are judged by: the average where one is kept. */
 export const judgeOf = (state: DiscriminatorState): NoisedDiscriminator =>
   ({ values: state.average }) as NoisedDiscriminator;
@@ -79,7 +84,7 @@ export const discriminatorToBytes = ({ step, parameters, slots, average }: Discr
  */
 export function discriminatorFromBytes(bytes: Uint8Array, d: number): DiscriminatorState {
   const { steps: step, vectors } = decodeState(bytes, 4, d);
-  if (!vectors.every((v) => v.every((x) => Number.isFinite(x))))
+  if (!vectors.every(allFinite))
     throw new FedError('STORE_CORRUPT', 'a discriminator holds a value that is not finite');
   const [parameters, mean, square, average] = vectors;
   return { parameters, slots: [mean, square], step, average } as unknown as DiscriminatorState;

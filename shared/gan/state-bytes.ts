@@ -9,6 +9,9 @@ const MAGIC = 0x4e41_4756; // "VGAN", little-endian
 const VERSION = 1;
 const HEADER = 5;
 
+/** Length of an encoded state, in bytes. */
+export const stateBytes = (vectors: number, d: number): number => 4 * (HEADER + vectors * d);
+
 /** @param vectors - all of one length. */
 export function encodeState(steps: number, vectors: readonly Float32Array[]): Uint8Array {
   const d = vectors[0].length;
@@ -22,9 +25,9 @@ export function encodeState(steps: number, vectors: readonly Float32Array[]): Ui
 
 /** @throws {FedError} STORE_CORRUPT when the bytes are not `count` vectors of `d` values. */
 export function decodeState(bytes: Uint8Array, count: number, d: number): { steps: number; vectors: Float32Array[] } {
-  const expected = 4 * (HEADER + count * d);
+  const expected = stateBytes(count, d);
   if (bytes.length !== expected) throw new FedError('STORE_CORRUPT', `state of ${bytes.length} bytes, not ${expected}`);
-  const copy = Uint8Array.from(bytes).buffer; // aligned, whatever the source is a view of
+  const copy = new Uint8Array(bytes).buffer; // aligned, whatever the source is a view of
   const [magic, version, vectors, length, steps] = new Uint32Array(copy, 0, HEADER);
   if (magic !== MAGIC || version !== VERSION || vectors !== count || length !== d)
     throw new FedError('STORE_CORRUPT', `state of version ${version} with ${vectors} vectors of ${length}`);
