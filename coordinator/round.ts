@@ -238,7 +238,7 @@ async function logAndPublish(p: RoundParts, plan: RoundRecord['plan'], sum: Sum,
     await tx.putRun({ ...run, round: round + 1, ...(steps && { steps }) });
     return mean;
   });
-  await forgetUploads(p, round);
+  await p.receiver.forgetAll();
   if (round > 0) await forgetGenerator(p.blobs, runId, round - 1);
   const missing = plan.invited.filter((s) => !sum.contributors.includes(s));
   const { contributors } = sum;
@@ -252,7 +252,7 @@ async function release(p: RoundParts, generator: GeneratorRecord): Promise<void>
   await p.release?.(generator);
 }
 
-/** Uploads of a round that is over. Interrupted, the rest goes when the coordinator starts again. */
+/** What an interrupted close left of its round's uploads, when the coordinator starts again: the next may be open. */
 export async function forgetUploads(p: RoundParts, round: number): Promise<void> {
   const uploads = await p.store.transaction((tx) => tx.uploadsOf(p.runId, round));
   for (const { siteId, sha256 } of uploads) await p.receiver.forget(siteId, sha256);

@@ -103,6 +103,14 @@ export class TensorReceiver {
     await this.#inTurn(name, () => this.#drop(name));
   }
 
+  /**
+   * Removes every upload of every site: no round is open, so nothing of them is wanted any more. Takes with it what no
+   * answer ever named, because its round closed in between. The store's uploads are this receiver's alone.
+   */
+  async forgetAll(): Promise<void> {
+    for (const { name } of await this.#o.store.list(UPLOADS)) await this.#inTurn(name, () => this.#drop(name));
+  }
+
   async #offer(siteId: string, name: string, offer: TensorOffer): Promise<TensorHave> {
     const { store, clock } = this.#o;
     const whole = await store.size(name);
@@ -208,7 +216,8 @@ export class TensorReceiver {
   }
 }
 
+const UPLOADS = 'up.';
 /** The dot separates: a site's id has none, so no site's prefix is another's. */
-const uploadName = (siteId: string, hash: string): string => `up.${siteId}.${hash}`;
+const uploadName = (siteId: string, hash: string): string => `${UPLOADS}${siteId}.${hash}`;
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const ignore = (): void => undefined;

@@ -1,10 +1,13 @@
 /** What a coordinator refuses, by code; that nothing is lost by it; and what an absent site costs. */
 import { expect, test } from 'vitest';
-import type { Coordinator } from '../../coordinator/coordinator.ts';
+import type { Coordinator, CoordinatorOptions } from '../../coordinator/coordinator.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
+import { packFloat32 } from '../../shared/aggregation/clear.ts';
 import { verifyChain } from '../../shared/audit/log.ts';
 import { publicKeys, createSiteKeys } from '../../shared/identity/keys.ts';
 import { withSite, withoutSite } from '../../shared/identity/roster.ts';
+import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
+import { uploadTensor } from '../../shared/protocol/tensor-transfer.ts';
 import { Hand, Tap, passTime, planOf } from '../support/round-hand.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { LENGTH, RUN_ID, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
@@ -24,11 +27,11 @@ interface Stage {
 }
 
 /** A running coordinator with sites that have said that they are here; `quorum` of them make a round. */
-async function stage(sites: number, quorum: number, rounds = 2): Promise<Stage> {
+async function stage(sites: number, quorum: number, rounds = 2, o: Partial<CoordinatorOptions> = {}): Promise<Stage> {
   const cast = castOf(sites);
   const policy = testPolicy({ rounds, steps: 1, minSites: quorum, quorum, deadlineSeconds: DEADLINE / 1000 });
   const [tap, clock, store] = [new Tap(), new ManualClock(), new MemoryStore()];
-  const coordinator = coordinatorOf(cast, policy, { store, clock, onEvent: tap.hear });
+  const coordinator = coordinatorOf(cast, policy, { store, clock, onEvent: tap.hear, ...o });
   const hands = [...cast.sites].map(([id, keys]) => new Hand(coordinator, id, keys));
   const done = coordinator.run();
   await tap.when('run-started');
@@ -93,6 +96,22 @@ test('too many bytes are refused before they are taken', async () => {
     detail: '',
   });
   expect(await codeOf(offer(16))).toBe('ROUND_NOT_OPEN');
+});
+
+test('uploads whose answers never came do not stay: a site that is late again and again is not shut out', async () => {
+  const blobs = new MemoryBlobStore();
+  const { hands, tap } = await stage(3, 3, 20, { blobs });
+  for (let round = 0; round < 21; round++) {
+    await tap.when('round-opened', round + 1);
+    const values = round === 0 ? MOMENTS : GOOD;
+    // As when the round closes between the last chunk and the answer that names it.
+    const late = packFloat32(Float32Array.from(values, (v) => v + round));
+    await uploadTensor(hands[0].link, late, { purpose: 'test' });
+    await answerAll(hands, values);
+    await tap.when('round-closed', round + 1);
+  }
+  await tap.when('run-finished');
+  expect((await blobs.list('up.')).length).toBe(0);
 });
 
 test('one answer of a site counts; the same again is acknowledged, another is refused and changes nothing', async () => {
