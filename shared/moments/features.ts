@@ -51,7 +51,7 @@ const VECTORS = {
     of: (x: Tensor4D) => tf.reshape<tf.Rank.R2>(x, [x.shape[0], -1]),
   },
   wavelets: { length: (image: ImageShape) => waveletLength(image), of: (x: Tensor4D) => waveletVector(x) },
-  /** Wavelets without the blurred image: what is left when brightness is taken away. */
+  /** Wavelets without the blurred image. The frame counts as an edge: outside the image it is dark. */
   edges: { length: (image: ImageShape) => waveletLength(image, false), of: (x: Tensor4D) => waveletVector(x, false) },
 };
 
