@@ -186,6 +186,7 @@ class Turns {
 
 const oneAtATime = (c: SiteComputation, turns: Turns): SiteComputation => ({
   initialState: (...args) => turns.take(() => c.initialState(...args)),
+  checkGenerator: (generator) => c.checkGenerator(generator),
   discriminatorEvent: () => c.discriminatorEvent(),
   discriminatorStep: (...args) => turns.take(() => c.discriminatorStep(...args)),
   generatorGradient: (...args) => turns.take(() => c.generatorGradient(...args)),

@@ -144,7 +144,9 @@ async function fetchGenerator(p: SiteParts, plan: RoundPlan, work: Work): Promis
     throw new FedError('POLICY_MISMATCH', 'the generator offered is not the one of the plan');
   const bytes = await downloadTensor(p.link, sha256, { maxBytes: p.maxGeneratorBytes, store: p.blobs });
   for (const old of await p.blobs.list('')) if (old.name !== sha256) await p.blobs.delete(old.name);
-  return unpackFloat32(bytes);
+  const generator = unpackFloat32(bytes);
+  p.computation.checkGenerator(generator);
+  return generator;
 }
 
 /** Puts an entry into the ledger; only then may the step it pays for begin. */

@@ -90,6 +90,14 @@ export class DpSiteComputation implements SiteComputation {
     return discriminatorToBytes(startDiscriminator(initialise(this.#gan.discriminator.layout, seed)));
   }
 
+  checkGenerator(generator: Float32Array): void {
+    const { length } = this.#gan.generator.layout;
+    if (generator.length !== length)
+      throw new FedError('PARAMETER_INVALID', `a generator of ${generator.length} parameters, not ${length}`);
+    if (!generator.every((x) => Number.isFinite(x)))
+      throw new FedError('PARAMETER_INVALID', 'a generator with a parameter that is not finite');
+  }
+
   discriminatorEvent(): PrivacyEvent {
     const { privacy } = this.#p.policy;
     if (privacy.mechanism === 'none-insecure') return notPrivateEvent(1);

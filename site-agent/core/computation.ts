@@ -16,6 +16,12 @@ export interface FakeStatistics {
 export interface SiteComputation {
   /** The discriminator and optimiser before the first step. The same bytes for the same policy and seed. */
   initialState(plan: RoundPlan): Promise<Uint8Array>;
+  /**
+   * Refuses a generator that no step could use, before anything is charged for it: one that came in the wrong size or is
+   * not finite would otherwise cost an entry at every try.
+   * @throws {FedError} PARAMETER_INVALID
+   */
+  checkGenerator(generator: Float32Array): void;
   /** What the next discriminator step will be charged; a pure function of the policy. */
   discriminatorEvent(): PrivacyEvent;
   /** Steps 1 to 3: Poisson sample, clip, sum, noise, one optimiser step. Fresh sampling and noise on every call. */

@@ -6,7 +6,7 @@ import type { SiteAgentOptions } from '../../site-agent/agent.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { Tap } from '../support/round-hand.ts';
-import { RUN_ID, agentOf, castOf, coordinatorOf, testBounds, testPolicy } from '../support/round-rig.ts';
+import { RUN_ID, StubTrainer, agentOf, castOf, coordinatorOf, testBounds, testPolicy } from '../support/round-rig.ts';
 
 const policy = testPolicy({ rounds: 2, steps: 2, warmUp: 0 });
 
@@ -61,6 +61,29 @@ test('another policy than its own is declined', async () => {
   expect(declines[0].detail).toMatch(/policySha256 is [0-9a-f]{64}; the policy has [0-9a-f]{64}/);
 });
 
+test.each([
+  ['of another size', (w: Float32Array) => Float32Array.of(...w, 0)],
+  ['that is not finite', (w: Float32Array) => w.map((x, i) => (i === 0 ? NaN : x))],
+])('a generator %s is declined before anything is charged for it', async (_, spoil) => {
+  class Spoiler extends StubTrainer {
+    override weights(state: Uint8Array): Float32Array {
+      return spoil(super.weights(state));
+    }
+  }
+  const [cast, tap] = [castOf(3), new Tap()];
+  const coordinator = coordinatorOf(cast, policy, { onEvent: tap.hear, trainer: new Spoiler() });
+  const ledgers = [...cast.sites.keys()].map((id) => [id, new Ledger(':memory:')] as const);
+  const agents = ledgers.map(([id, ledger]) => agentOf(cast, policy, id, coordinator, { ledger }));
+  const running = [coordinator.run(), ...agents.map((a) => a.run())];
+  const declined = await tap.when('declined');
+  expect(declined).toMatchObject({ code: 'PARAMETER_INVALID', round: 1 });
+  await tap.when('round-void');
+  await Promise.all([coordinator, ...agents].map((x) => x.stop()));
+  await Promise.all(running);
+  // The moment round's entry, and none for a step that could not be taken.
+  for (const [, ledger] of ledgers) expect(ledger.entries().map(({ round }) => round)).toEqual([0]);
+});
+
 test('a plan that another key signed is declined', async () => {
   const { declines } = await runWith({ coordinatorKey: publicPart(createSigningKeys().signing) });
   expect(declines).toMatchObject([{ code: 'SIGNATURE_INVALID' }]);
@@ -95,6 +118,7 @@ test('a site whose computation fails declines, and its agent stops with the reas
       initialState: () => Promise.reject(new Error('no images')),
       noisedMoments: () => Promise.reject(new Error('disk is gone')),
       momentEvent: () => ({ kind: 'gaussian', sensitivity: 1, noiseMultiplier: 5, count: 1 }),
+      checkGenerator: () => undefined,
       discriminatorEvent: () => ({ kind: 'not-private', count: 1 }),
       discriminatorStep: () => Promise.reject(new Error('no images')),
       generatorGradient: () => Promise.reject(new Error('no images')),

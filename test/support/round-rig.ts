@@ -10,6 +10,7 @@ import { MemoryStore } from '../../coordinator/store/memory.ts';
 import { packFloat32, unpackFloat32 } from '../../shared/aggregation/clear.ts';
 import { sha256Hex } from '../../shared/audit/canonical.ts';
 import { gaussianEvent, poissonGaussianEvent } from '../../shared/dp/event.ts';
+import { FedError } from '../../shared/errors.ts';
 import { createSigningKeys, createSiteKeys, publicKeys } from '../../shared/identity/keys.ts';
 import type { SigningKeys, SiteKeys } from '../../shared/identity/keys.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
@@ -108,6 +109,10 @@ export class StubComputation implements SiteComputation {
   }
   async initialState(): Promise<Uint8Array> {
     return Buffer.from(sha256Hex('discriminator'));
+  }
+  checkGenerator(generator: Float32Array) {
+    if (generator.length !== LENGTH || !generator.every(Number.isFinite))
+      throw new FedError('PARAMETER_INVALID', 'not a generator of this run');
   }
   discriminatorEvent() {
     const { privacy } = this.#policy;
