@@ -19,8 +19,16 @@ export function findingsOf(policy: Policy): Finding[] {
   ];
 }
 
-function modelFindings({ model, labels, aggregation, placement }: Policy): Finding[] {
+function modelFindings({ model, labels, aggregation, placement, release, log }: Policy): Finding[] {
   const found: Finding[] = [];
+  // A promise nobody keeps must not stand in a policy.
+  if (release.audits.length > 0)
+    found.push({
+      path: ['release', 'audits'],
+      message: `${release.audits.join(', ')}: nothing here can hold a release to it`,
+    });
+  if ((log?.witnessQuorum ?? 0) > 0)
+    found.push({ path: ['log', 'witnessQuorum'], message: 'is more than 0, and checkpoints have no cosignatures yet' });
   if (placement === 'pooled') found.push({ path: ['placement'], message: 'is reserved: "local" alone is available' });
   if (new Set(model.classes).size < model.classes.length)
     found.push({ path: ['model', 'classes'], message: 'names a class twice' });

@@ -60,7 +60,7 @@ export function testPolicy(o: {
     warmupDiscriminatorSteps: o.warmUp ?? 1,
     ...(o.adaptive && { adaptiveSteps: o.adaptive }),
   });
-  Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200 });
+  Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200, noiseMultiplier: 1.54, generatorClipNorm: 1 });
   Object.assign(file.warmStart, { maxReleases: 40 });
   Object.assign(file.aggregation, {
     scheme: 'clear',

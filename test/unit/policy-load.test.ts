@@ -151,3 +151,17 @@ describe('what is loaded', () => {
     });
   });
 });
+
+test('a promise that nothing can hold a run to is refused: audits of a release, cosignatures of the log', () => {
+  const file = JSON.parse(readFileSync(new URL('../../policies/demo-insecure.json', import.meta.url), 'utf8')) as {
+    release: { audits: string[] };
+    log?: { witnessQuorum: number };
+  };
+  const load = () => loadPolicy(file, { availableSchemes: ['clear'] });
+  expect(load).not.toThrow();
+  file.release.audits = ['membership'];
+  expect(load).toThrow(/POLICY_INVALID: release\.audits: membership/);
+  file.release.audits = [];
+  file.log = { witnessQuorum: 2 };
+  expect(load).toThrow(/POLICY_INVALID: log\.witnessQuorum/);
+});
