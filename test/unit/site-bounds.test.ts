@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { boundsFor } from '../../cli/site-folder.ts';
 import { checkBounds } from '../../shared/policy/bounds.ts';
+import { epsilonOfPolicy } from '../../shared/policy/cost.ts';
 import { loadPolicyText, policySha256 } from '../../shared/policy/load.ts';
 import { runBudgetOf } from '../../site-agent/core/budget.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
@@ -22,7 +23,7 @@ describe.each(['demo-insecure', 'research-consortium'])('%s', (name) => {
     expect(checkBounds(policy, bounds)).toEqual([]);
   });
 
-  test('pay for every event of one run; positive control: the epsilon of the policy as lifetime ends it early', () => {
+  test('pay for every event of one run; positive control: its own epsilon as lifetime ends it early', () => {
     const chargeAll = (lifetime: typeof bounds.lifetime) => {
       const ledger = new Ledger(':memory:');
       for (const cap of caps)
@@ -32,7 +33,8 @@ describe.each(['demo-insecure', 'research-consortium'])('%s', (name) => {
     };
     const ledger = chargeAll(bounds.lifetime);
     expect(ledger.entries()).toHaveLength(caps.reduce((sum, { count }) => sum + count, 0));
-    expect(() => chargeAll({ ...bounds.lifetime, epsilon: bounds.maxEpsilon })).toThrow(/all runs/);
+    const { epsilon } = epsilonOfPolicy(policy);
+    expect(() => chargeAll({ ...bounds.lifetime, epsilon })).toThrow(/all runs/);
     // Not for two.
     const steps = caps[caps.length - 1];
     const again = { ...of, runId: OTHER_RUN, event: { ...steps, count: 1 }, lifetime: bounds.lifetime };
