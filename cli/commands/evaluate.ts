@@ -33,7 +33,7 @@ export function addEvaluate(program: Command): void {
 }
 
 /** As the summary of a run has it: about as many steps whatever the size of the set. */
-const epochsFor = (n: number): number => Math.max(3, Math.round(12_000 / n));
+const epochsFor = (n: number): number => Math.max(3, Math.round(12_000 / Math.max(64, n)));
 
 async function evaluate(o: EvaluateArguments): Promise<void> {
   const [{ readArrayDataset }, { utility }, { openEngine }, { progress }] = await Promise.all([

@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { FedError } from '../../shared/errors.ts';
+import { type ErrorCode, ERRORS, FedError } from '../../shared/errors.ts';
 import type { Skew } from '../../shared/imaging/split.ts';
 import { type CheckedPolicy, loadPolicy } from '../../shared/policy/load.ts';
 import { Policy } from '../../shared/policy/schema.ts';
@@ -59,8 +59,11 @@ export async function runDemo(o: DemoOptions): Promise<RunSummary> {
     const data = o.data === undefined ? await phantoms(o, screen) : await ownData({ ...o, data: o.data });
     policy = policyFor(o, data);
     screen.say(introduction(o, data, policy));
-    const folder = await startAll(o, data, policy, screen, parties);
-    await allDone(parties, o.signal);
+    const declined = Promise.withResolvers<never>();
+    // Whoever is first told fails the demonstration; until somebody waits for it, it is not unhandled.
+    declined.promise.catch(() => undefined);
+    const folder = await startAll(o, data, policy, screen, parties, declined.reject);
+    await Promise.race([allDone(parties, o.signal), declined.promise]);
     const { out, engine } = o;
     return await exportRun(folder, { ...data, out, engine, ...threadsOf(o), progress: screen.finishing });
   } finally {
@@ -107,6 +110,7 @@ async function startAll(
   policy: CheckedPolicy,
   screen: DemoScreen,
   parties: Party[],
+  fail: (error: FedError) => void,
 ): Promise<CoordinatorFolder> {
   const policyText = readFileSync(join(o.out, 'demo-policy.json'), 'utf8');
   const dir = join(o.out, 'coordinator');
@@ -133,12 +137,24 @@ async function startAll(
     const npz = join(own, 'images.npz');
     writeFileSync(npz, await siteNpz(images, data.patientsKnown));
     const args = ['site', 'run', '--dir', own, '--data', npz, ...speed, '--threads', '1'];
-    const onEvent = (event: unknown) => screen.site(siteId, event as AgentEvent);
-    parties.push(startParty(siteId, args, join(o.out, `${siteId}.log`), onEvent));
+    const logFile = join(o.out, `${siteId}.log`);
+    const onEvent = (event: unknown) => {
+      screen.site(siteId, event as AgentEvent);
+      const error = outForGood(siteId, event as AgentEvent, logFile);
+      if (error !== null) fail(error);
+    };
+    parties.push(startParty(siteId, args, logFile, onEvent));
     screen.preparing(0.7 + (0.3 * ++joined) / data.sites.size, `${siteId} has joined`);
     if (o.signal.aborted) throw new Error(INTERRUPTED);
   }
   return folder;
+}
+
+/** A site that says no for good stays out; a run would wait for its return for ever, a demonstration must not. */
+export function outForGood(siteId: string, event: AgentEvent, logFile: string): FedError | null {
+  if (event.kind !== 'declined') return null;
+  const retry = event.code in ERRORS ? ERRORS[event.code as ErrorCode].retry : 'never';
+  return retry === 'never' ? new FedError('INTERNAL', `${siteId} declines: ${event.detail} (log: ${logFile})`) : null;
 }
 
 const threadArguments = (o: Speed): string[] => (o.threads === undefined ? [] : ['--threads', String(o.threads)]);

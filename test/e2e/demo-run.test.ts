@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, expect, test } from 'vitest';
+import { outForGood } from '../../cli/demo/demo.ts';
 import { lockFolder } from '../../cli/lock.ts';
 import { siteNpz } from '../../cli/demo/data.ts';
 import { verifyChain } from '../../shared/audit/log.ts';
@@ -90,6 +91,13 @@ test('a party that fails ends the demonstration with its last words and its log'
     /^INTERNAL: the coordinator ended with code 5: ENGINE_MISSING: .*coordinator\.log\)$/,
   );
 }, 60_000);
+
+test('a site that declines for good ends the demonstration; one that only comes too late does not', () => {
+  const declined = (code: string) =>
+    outForGood('site-1', { kind: 'declined', round: 3, code, detail: code }, 'site-1.log');
+  expect(declined('BUDGET_EXHAUSTED')?.message).toBe('INTERNAL: site-1 declines: BUDGET_EXHAUSTED (log: site-1.log)');
+  expect(declined('ROUND_NOT_OPEN')).toBeNull();
+});
 
 function isFree(folder: string): boolean {
   try {
