@@ -152,6 +152,11 @@ test('what does not fit the round, the run, the site or the protocol is refused'
     expect(await codeOf(a.link.call('round.answer', bad))).toBe('MESSAGE_INVALID');
   expect(await codeOf(a.link.call('site.next', { session: 'me' }))).toBe('MESSAGE_INVALID');
   expect(await codeOf(a.link.call('round.steal', {}))).toBe('MESSAGE_INVALID');
+  // Nothing is read here but the generator of now: not a hash nobody has, and not what another site has sent.
+  const uploaded = await b.answerTo(work, MOMENTS);
+  await uploadTensor(b.link, uploaded.tensor, { purpose: 'test' });
+  for (const sha256 of ['a'.repeat(64), uploaded.message.tensorSha256])
+    expect(await codeOf(a.link.call('tensor.get', { sha256, offset: 0, length: 16 }))).toBe('TENSOR_UNKNOWN');
   const place = { runId: RUN_ID, round: 0, attempt: 0, detail: '' };
   expect(await codeOf(a.link.call('round.decline', { ...place, code: 'NO_SUCH_CODE' }))).toBe('MESSAGE_INVALID');
   expect(await codeOf(new Hand(coordinator, 'stranger', createSiteKeys()).next())).toBe('KEY_UNKNOWN');
