@@ -99,7 +99,7 @@ test('a published generator makes a dataset folder, the same for the same seed',
   writeFileSync(at('g', 'generator.onnx'), Buffer.from(model).fill(0, 200, 201));
   const changed = await generate('five');
   expect([changed.code, sentence(changed).startsWith('STORE_CORRUPT')]).toEqual([4, true]);
-}, 60_000);
+}, 120_000);
 
 test('evaluate trains on one set and tests on another', async () => {
   await writePhantoms(at('b.npz'), 'b');
@@ -118,4 +118,4 @@ test('evaluate trains on one set and tests on another', async () => {
   expect(report.perClass.map((c) => c.name)).toEqual(CLASSES);
   // Four phantoms that a person tells apart: far above a quarter even from another scanner.
   expect(report.accuracy).toBeGreaterThan(0.8);
-}, 60_000);
+}, 120_000);

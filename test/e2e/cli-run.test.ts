@@ -60,7 +60,7 @@ beforeAll(async () => {
   expect([second.code, sentence(second)]).toEqual([2, `PARAMETER_INVALID: another process is at work in ${hub}`]);
   coordinator.child.kill('SIGTERM');
   expect((await coordinator.ended).code).toBe(6);
-}, 90_000);
+}, 120_000);
 
 afterEach(killAll);
 afterAll(() => root[Symbol.dispose]());
@@ -89,7 +89,7 @@ test('a run from join to end: status, ledger and check say what was done', async
   expect((await siteRun('plain', 'north').ended).code).toBe(0);
   again.child.kill('SIGTERM');
   expect((await again.ended).code).toBe(0);
-}, 60_000);
+}, 120_000);
 
 test('what the run made can be taken out', async () => {
   const made = await cli(
@@ -98,7 +98,7 @@ test('what the run made can be taken out', async () => {
   );
   expect(made).toMatchObject({ code: 0 });
   expect(['summary.html', 'generator.onnx', 'synthetic.png'].filter((f) => !existsSync(at('made', f)))).toEqual([]);
-}, 90_000);
+}, 120_000);
 
 test('killed in the middle and started again, coordinator and site go on; steps are paid for, none twice applied', async () => {
   cpSync(at('joined'), at('killed'), { recursive: true });
@@ -129,7 +129,7 @@ test('killed in the middle and started again, coordinator and site go on; steps 
   // Entries ≥ steps, and no more beyond them than kills.
   expect(entries).toBeGreaterThanOrEqual(8);
   expect(entries).toBeLessThanOrEqual(9);
-}, 60_000);
+}, 120_000);
 
 test('what a site cannot use is refused before anything is said to the coordinator', async () => {
   const site = ['--dir', at('joined', 'north')];
@@ -154,4 +154,4 @@ test('what a site cannot use is refused before anything is said to the coordinat
   expect([diff.code, diff.out]).toEqual([3, expect.stringContaining('this site allows at most 0.1')]);
   // No ledger was opened: nothing was done to any image.
   expect(existsSync(at('joined', 'north', 'ledger.sqlite'))).toBe(false);
-}, 60_000);
+}, 120_000);

@@ -37,7 +37,7 @@ test('the demonstration ends with pictures, a generator, a log that holds and a 
   expect(verifyChain(log.map((line) => JSON.parse(line) as unknown)).size).toBe(log.length);
   const policy = JSON.parse(readFileSync(at('own', 'policy.json'), 'utf8')) as { sites: Record<string, unknown> };
   expect(policy.sites).toMatchObject({ 'site-1': { classes: ['hand'] }, 'site-2': { classes: ['chest'] } });
-}, 60_000);
+}, 120_000);
 
 test('interrupted, it takes its processes with it', async () => {
   const out = at('interrupted');
@@ -55,7 +55,7 @@ test('interrupted, it takes its processes with it', async () => {
   expect([ended.code, sentence(ended)]).toEqual([6, `Interrupted. What there was is in ${out}.`]);
   // No process is left at work in any folder.
   for (const party of ['coordinator', 'site-1', 'site-2']) lockFolder(at('interrupted', party))[Symbol.dispose]();
-}, 60_000);
+}, 120_000);
 
 test('killed outright, its processes notice and end', async () => {
   const out = at('killed');
@@ -70,7 +70,7 @@ test('killed outright, its processes notice and end', async () => {
   await expect
     .poll(() => ['coordinator', 'site-1', 'site-2'].map((party) => isFree(at('killed', party))), { timeout: 15_000 })
     .toEqual([true, true, true]);
-}, 60_000);
+}, 120_000);
 
 test('a party that fails ends the demonstration with its last words and its log', async () => {
   const out = at('fails');
@@ -90,7 +90,7 @@ test('a party that fails ends the demonstration with its last words and its log'
   expect(sentence(ended)).toMatch(
     /^INTERNAL: the coordinator ended with code 5: ENGINE_MISSING: .*coordinator\.log\)$/,
   );
-}, 60_000);
+}, 120_000);
 
 test('a site that declines for good ends the demonstration; one that only comes too late does not', () => {
   const declined = (code: string) =>
