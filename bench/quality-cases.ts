@@ -128,7 +128,7 @@ const PRIVATE: Settings = {
 const OPEN: Settings = {
   ...PRIVATE,
   fitSteps: 300,
-  rounds: 900,
+  rounds: 600,
   warmup: 0,
   batch: 32,
   fakes: 32,
@@ -143,7 +143,7 @@ export function settingsOf({ data, epsilon }: QualityCase): Settings {
   if (epsilon === null) return data === 'mnist' ? OPEN : { ...OPEN, rounds: 300 };
   const moments = epsilon <= 1 ? { momentShare: 0.6 } : {};
   if (data === 'pneumonia') return { ...PRIVATE, ...moments, fitSteps: 250, fitPerClass: 100, rounds: 60, batch: 200 };
-  return { ...PRIVATE, ...moments, fitPerClass: data === 'mednist' ? 50 : PRIVATE.fitPerClass };
+  return { ...PRIVATE, ...moments, ...(data === 'mednist' ? { fitSteps: 600, fitPerClass: 40 } : {}) };
 }
 
 /** The policy of a case. Epsilon is exact: noise is calibrated so that the policy's own steps spend it. */
@@ -172,7 +172,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
   };
   // Strokes want narrow kernels on wavelets with their brightness; radiographs want their edges without it.
   const strokes = c.data === 'mnist';
-  const pixels = strokes ? [3, 5, 10] : [2, 5, 12];
+  const pixels = strokes ? [3, 5, 10] : [1, 3, 8];
   const blocks = pixels.map((bandwidth) => ({ on: 'pixels', bandwidth, frequencies: s.frequencies, weight: 1 }));
   const shapes = strokes ? { on: 'wavelets', bandwidth: 0.5 } : { on: 'edges', bandwidth: 0.35 };
   const policy = {

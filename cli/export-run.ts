@@ -11,8 +11,8 @@ export interface ExportOptions extends Speed {
   readonly out: string;
   /** Synthetic images to write; by default as many as the policy lets leave, at most a thousand. */
   readonly images?: number;
-  /** Declared public, and at no site: shown beside the synthetic ones and tested on. */
-  readonly test: LabelledImages;
+  /** Declared public, and at no site: shown beside the synthetic ones and tested on. Null: nothing is measured. */
+  readonly test: LabelledImages | null;
   readonly testName: string;
   /** Public images to compare with as a training set, where there are any. */
   readonly train: LabelledImages | null;

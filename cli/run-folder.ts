@@ -13,7 +13,7 @@ import { drawFakeInputs } from '../shared/gan/batch.ts';
 import { EXPORT_BATCH, generatorOnnx, type GeneratorCard } from '../shared/gan/export.ts';
 import type { Gan } from '../shared/gan/registry.ts';
 import { Sampler } from '../shared/gan/sampler.ts';
-import { twoPanelPng } from '../shared/imaging/grid.ts';
+import { gridPng, twoPanelPng } from '../shared/imaging/grid.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
 import { writeDataset } from '../shared/imaging/write-dataset.ts';
 import { type Utility, utility } from '../shared/metrics/utility.ts';
@@ -36,8 +36,8 @@ export interface FinishOptions {
   readonly log: readonly LogEntry[];
   /** Epsilon each site stated last. */
   readonly epsilon: ReadonlyMap<string, number>;
-  /** Real images that the policy declares public, or phantoms: shown beside the synthetic ones. */
-  readonly reference: LabelledImages;
+  /** Real images declared public, or phantoms: shown beside the synthetic ones. Null: those are shown alone. */
+  readonly reference: LabelledImages | null;
   /** What the reference images are, in two or three words. */
   readonly referenceName: string;
   /** Declared public: what utility is measured on. Null: nothing is measured. */
@@ -170,11 +170,10 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
   await writeDataset(join(o.folder, 'images'), images, {
     progress: (done, all) => report('writing images', done / all),
   });
-  const picture = twoPanelPng(
-    { images, title: 'synthetic' },
-    { images: o.reference, title: o.referenceName },
-    { columns: 8, enlarge: 'smooth' },
-  );
+  const look = { columns: 8, enlarge: 'smooth' } as const;
+  const picture = o.reference
+    ? twoPanelPng({ images, title: 'synthetic' }, { images: o.reference, title: o.referenceName }, look)
+    : gridPng(images, { ...look, title: 'synthetic' });
   await write('synthetic.png', picture);
   await write('policy.json', `${JSON.stringify(policy, null, 2)}\n`);
   await write('log.jsonl', o.log.map((entry) => `${canonicalJson(entry)}\n`).join(''));
@@ -209,4 +208,5 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
 }
 
 /** About as many steps whatever the size of the set, so that a small one is not at a disadvantage; an epoch has one. */
-const epochsFor = ({ n }: LabelledImages): number => Math.max(3, Math.round(12_000 / Math.max(64, n)));
+export const epochsFor = ({ n }: Pick<LabelledImages, 'n'>): number =>
+  Math.max(3, Math.round(12_000 / Math.max(64, n)));

@@ -40,7 +40,7 @@ function cost(s: RunSummary, policy: CheckedPolicy): Section {
   return {
     title: 'What it cost',
     paragraphs: [
-      `Epsilon at delta ${privacy.delta}, for one patient with up to ${privacy.imagesPerPatient} images added or removed, by Rényi accounting of everything in each site’s ledger. The policy allows ${privacy.epsilon}; its own steps in full would spend ${number(epsilonOfPolicy(policy).epsilon)}.`,
+      `Epsilon at delta ${privacy.delta}, for one patient with up to ${privacy.imagesPerPatient} images (one image, where the data name no patients) added or removed, by Rényi accounting of everything in each site’s ledger. The policy allows ${privacy.epsilon}; its own steps in full would spend ${number(epsilonOfPolicy(policy).epsilon)}.`,
     ],
     table: { head: ['site', 'epsilon spent'], rows: s.epsilon.map(({ siteId, epsilon }) => [siteId, number(epsilon)]) },
   };
@@ -61,7 +61,7 @@ function worth(s: RunSummary, policy: CheckedPolicy): Section {
   return {
     title: 'What the images are worth',
     paragraphs: [
-      `A small classifier was trained on ${s.images} synthetic images, and another on real ones (${s.referenceName}), and both were tested on images declared public. The order of the images and the first weights are fixed; nothing was chosen by the test.`,
+      `A small classifier was trained on ${s.images} synthetic images, and another on real images declared public for this comparison, where there are any; both were tested on other images declared public (${s.referenceName}). The order of the images and the first weights are fixed; nothing was chosen by the test.`,
     ],
     table: { head: ['class', 'trained on synthetic', 'trained on real'], rows: [...rows, total] },
   };
@@ -72,7 +72,7 @@ function claim(policy: CheckedPolicy): Section {
   const promised =
     privacy.mechanism === 'none-insecure'
       ? 'Nothing is promised: this policy has no mechanism.'
-      : `Promised: whoever sees everything that left a site, the generator and these images can tell whether one patient of that site took part only within (${privacy.epsilon}, ${privacy.delta})-differential privacy. That includes the coordinator and the other sites.`;
+      : `Promised: whoever sees everything that left a site, the generator and these images can tell whether one patient of that site (one image, where the data name no patients) took part only within (${privacy.epsilon}, ${privacy.delta})-differential privacy. That includes the coordinator and the other sites.`;
   return {
     title: 'What the privacy claim is, and is not',
     paragraphs: [

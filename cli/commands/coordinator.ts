@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FedError } from '../../shared/errors.ts';
+import type { LabelledImages } from '../../shared/imaging/images.ts';
 import { readText, type Speed, wholeNumber, withSpeed } from '../options.ts';
 import { note, print } from '../output.ts';
 
@@ -85,7 +86,10 @@ export function addCoordinator(program: Command): void {
       .description('what the run has made so far: generator.onnx, images, pictures, log, summary')
       .requiredOption('--dir <folder>', 'folder of the run')
       .requiredOption('--out <folder>', 'where to')
-      .requiredOption('--public <file>', '.npz or idx of images declared public: shown, and tested on')
+      .option(
+        '--public <file>',
+        '.npz or idx of images declared public: shown, and tested on; without it nothing is measured',
+      )
       .addOption(new Option('--split <name>', 'which part of it').choices(['train', 'val', 'test']))
       .option('--images <n>', 'how many images; never more than the policy lets leave', wholeNumber(1)),
   ).action(exportFiles);
@@ -94,7 +98,7 @@ export function addCoordinator(program: Command): void {
 interface ExportArguments extends Speed {
   dir: string;
   out: string;
-  public: string;
+  public?: string;
   split?: 'train' | 'val' | 'test';
   images?: number;
 }
@@ -109,9 +113,12 @@ async function exportFiles(o: ExportArguments): Promise<void> {
   const folder = openCoordinator(o.dir);
   const { imageSize: size, channels, classes } = folder.policy.model;
   const split = o.split === undefined ? {} : { split: o.split };
-  readText(o.public, 'public set');
   const read = { size, channels, classes, onBadFile: 'refuse', ...split } as const;
-  const { images: test } = await readArrayDataset(o.public, read);
+  let test: LabelledImages | null = null;
+  if (o.public !== undefined) {
+    readText(o.public, 'public set');
+    test = (await readArrayDataset(o.public, read)).images;
+  }
   const bar = progress('exporting');
   try {
     const { public: _, images, ...rest } = o;

@@ -32,15 +32,13 @@ export function addEvaluate(program: Command): void {
   ).action(evaluate);
 }
 
-/** As the summary of a run has it: about as many steps whatever the size of the set. */
-const epochsFor = (n: number): number => Math.max(3, Math.round(12_000 / Math.max(64, n)));
-
 async function evaluate(o: EvaluateArguments): Promise<void> {
-  const [{ readArrayDataset }, { utility }, { openEngine }, { progress }] = await Promise.all([
+  const [{ readArrayDataset }, { utility }, { openEngine }, { progress }, { epochsFor }] = await Promise.all([
     import('../../shared/imaging/array-dataset.ts'),
     import('../../shared/metrics/utility.ts'),
     import('../../shared/engine/open.ts'),
     import('../progress.ts'),
+    import('../run-folder.ts'),
   ]);
   const shape = { size: Number(o.size) as 28, channels: Number(o.channels) as 1, onBadFile: 'refuse' } as const;
   const read = (file: string, options: object) =>
@@ -54,7 +52,7 @@ async function evaluate(o: EvaluateArguments): Promise<void> {
   const engine = await openEngine(o.engine, threadsOf(o));
   const bar = progress('training');
   try {
-    const epochs = o.epochs ?? epochsFor(train.n);
+    const epochs = o.epochs ?? epochsFor(train);
     const result = await utility(engine, train, test, { epochs, seed: 'summary', progress: (s) => bar.update(s) });
     bar.stop();
     const perClass = train.classNames.map((name, k) => ({ name, accuracy: result.perClass[k] }));

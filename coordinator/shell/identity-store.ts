@@ -58,7 +58,7 @@ export class SqliteIdentityStore implements IdentityStore {
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
     this.#db.exec(`
-      PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
+      PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
       CREATE TABLE IF NOT EXISTS identity (
         id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL, document TEXT NOT NULL
       ) STRICT;`);

@@ -48,7 +48,7 @@ export class SqliteStore implements Store {
 
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
-    this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000;');
+    this.#db.exec('PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;');
     this.#db.exec(SCHEMA);
     this.#tx = new SqliteTx(this.#db);
   }
@@ -61,7 +61,8 @@ export class SqliteStore implements Store {
         this.#db.exec('COMMIT');
         return result;
       } catch (error) {
-        this.#db.exec('ROLLBACK');
+        // SQLite may have rolled back by itself (a full disk): then there is nothing to undo, and `error` says why.
+        if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
         throw error;
       }
     });

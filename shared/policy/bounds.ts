@@ -1,6 +1,6 @@
 /**
- * A site's own bounds: the most it will agree to, in a file of its own that no one else sees. Bounds can only decline a
- * policy; they never change one, and nothing is merged.
+ * A site's own bounds: the most it will agree to, in a file of its own. Bounds can only decline a policy; they never
+ * change one, and nothing is merged. A decline tells the coordinator which bound stands against it, and its value.
  */
 import { z } from 'zod';
 import { FedError } from '../errors.ts';

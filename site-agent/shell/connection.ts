@@ -123,9 +123,10 @@ class ReconnectingLink implements SiteConnection {
 
   async close(): Promise<void> {
     this.#stopTimer();
+    // Closed first: the end of the socket is then nobody's loss, and nothing dials again.
+    this.#become({ kind: 'closed' });
     this.#socket?.disconnect();
     this.#socket = null;
-    this.#become({ kind: 'closed' });
   }
 
   async #dial(): Promise<void> {

@@ -69,7 +69,7 @@ export class Ledger {
   /** @throws {FedError} STORE_CORRUPT when the chain does not hold. */
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
-    this.#db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000;');
+    this.#db.exec('PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;');
     this.#db.exec(SCHEMA);
     this.#catchUp();
   }

@@ -238,3 +238,14 @@ test('plain requests: /healthz, handlers in order, 404, and 500 without detail',
   expect((await get('/nothing'))[0]).toBe(404);
   expect(await get('/broken')).toEqual([500, '']);
 });
+
+test("a link that is closed stays closed: it is nobody's loss, and nothing dials again", async () => {
+  await using rig = await startRig(who());
+  const link = await rig.site('north');
+  const gone = new Promise<void>((resolve) => rig.server.onPresence((_, online) => online || resolve()));
+  const states: string[] = [];
+  link.onState((state) => states.push(state.kind));
+  await link.close();
+  await gone;
+  expect(states).toEqual(['closed']);
+});
