@@ -125,24 +125,34 @@ const PRIVATE: Settings = {
   frequencies: 400,
 };
 
+/** Without a mechanism: small batches as usual, and the moment term stays: without it every class fell on one image. */
 const OPEN: Settings = {
   ...PRIVATE,
-  fitSteps: 300,
-  rounds: 600,
-  warmup: 0,
-  batch: 32,
-  fakes: 32,
+  fitSteps: 400,
+  rounds: 150,
+  warmup: 20,
+  batch: 64,
+  fakes: 64,
   discriminatorWidth: 32,
-  lrG: 1e-3,
+  lrG: 3e-4,
   lrD: 5e-4,
-  momentWeight: 0,
 };
 
 /** Small sets and small budgets want less of what costs time or noise. */
 export function settingsOf({ data, epsilon }: QualityCase): Settings {
-  if (epsilon === null) return data === 'mnist' ? OPEN : { ...OPEN, rounds: 300 };
+  if (epsilon === null) return data === 'pneumonia' ? { ...OPEN, fitSteps: 250, momentWeight: 15 } : OPEN;
   const moments = epsilon <= 1 ? { momentShare: 0.6 } : {};
-  if (data === 'pneumonia') return { ...PRIVATE, ...moments, fitSteps: 250, fitPerClass: 100, rounds: 60, batch: 200 };
+  if (data === 'pneumonia')
+    return {
+      ...PRIVATE,
+      ...moments,
+      fitSteps: 250,
+      fitPerClass: 100,
+      rounds: 40,
+      batch: 200,
+      lrG: 1e-4,
+      momentWeight: 15,
+    };
   return { ...PRIVATE, ...moments, ...(data === 'mednist' ? { fitSteps: 600, fitPerClass: 40 } : {}) };
 }
 
