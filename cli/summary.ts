@@ -40,7 +40,7 @@ function cost(s: RunSummary, policy: CheckedPolicy): Section {
   return {
     title: 'What it cost',
     paragraphs: [
-      `Epsilon at delta ${privacy.delta}, for one patient with up to ${privacy.imagesPerPatient} images (one image, where the data name no patients) added or removed, by Rényi accounting of everything in each site’s ledger. The policy allows ${privacy.epsilon}; its own steps in full would spend ${number(epsilonOfPolicy(policy).epsilon)}.`,
+      `Epsilon at delta ${privacy.delta}, for one patient with ${privacy.imagesPerPatient === 1 ? 'one image' : `up to ${privacy.imagesPerPatient} images`} (one image, where the data name no patients) added or removed, by Rényi accounting of everything in each site’s ledger. The policy allows ${privacy.epsilon}; its own steps in full would spend ${number(epsilonOfPolicy(policy).epsilon)}.`,
     ],
     table: { head: ['site', 'epsilon spent'], rows: s.epsilon.map(({ siteId, epsilon }) => [siteId, number(epsilon)]) },
   };
