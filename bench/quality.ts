@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join, resolve } from 'node:path';
 import { openEngine } from '../shared/engine/open.ts';
 import type { Engine } from '../shared/engine/program.ts';
+import { FedError } from '../shared/errors.ts';
 import { gridPng } from '../shared/imaging/grid.ts';
 import { type LabelledImages, selectImages } from '../shared/imaging/images.ts';
 import { Classifier, FEATURES } from '../shared/metrics/classifier.ts';
@@ -31,6 +32,7 @@ import {
 } from './quality-cases.ts';
 import type { Bench, BenchRow } from './run.ts';
 
+const VARIANTS: readonly Variant[] = ['both', 'moments'];
 const SYNTHETIC = 20_000;
 const EPOCHS = 2;
 
@@ -61,7 +63,11 @@ export const bench: Bench = {
     const folder = resolve(flag('--folder', 'runs/quality'));
     if (args.includes('--fresh')) rmSync(folder, { recursive: true, force: true });
     const unknown = names.find((name) => !(name in CASES));
-    if (unknown !== undefined) throw new Error(`no case "${unknown}"; there are ${Object.keys(CASES).join(', ')}`);
+    if (unknown !== undefined)
+      throw new FedError('PARAMETER_INVALID', `no case "${unknown}"; there are ${Object.keys(CASES).join(', ')}`);
+    if (!Number.isInteger(seeds) || seeds < 1) throw new FedError('PARAMETER_INVALID', '--seeds wants 1 or more');
+    if (!variants.every((v) => (VARIANTS as readonly string[]).includes(v)))
+      throw new FedError('PARAMETER_INVALID', `--variant wants ${VARIANTS.join(' or ')}`);
     const engine = await openEngine('cpu');
     try {
       for (const name of names) await runCase({ name, seeds, variants, folder, engine, report });

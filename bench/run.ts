@@ -3,6 +3,7 @@
  * With `--json` one object a line: {bench, case, value, unit, target, holds}.
  */
 import { cpus, totalmem } from 'node:os';
+import { FedError } from '../shared/errors.ts';
 
 export interface BenchRow {
   /** What was measured, with its sizes. */
@@ -37,7 +38,7 @@ const json = args.includes('--json');
 const { bench } = await load();
 const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${Math.round(totalmem() / 2 ** 30)} GiB, node ${process.version}, ${process.platform}-${process.arch}`;
 if (!json) console.log(`${bench.name}: ${bench.summary}\nmachine: ${machine}\n`);
-await bench.run(
+const running = bench.run(
   args.filter((a) => a !== '--json'),
   (row) => {
     if (json) return console.log(JSON.stringify({ bench: bench.name, ...row, machine }));
@@ -46,6 +47,14 @@ await bench.run(
     console.log(`${row.case.padEnd(64)} ${formatValue(row.value).padStart(10)} ${row.unit}${target}`);
   },
 );
+try {
+  await running;
+} catch (error) {
+  // A wrong option is the caller's; anything else is ours and keeps its stack.
+  if (!(error instanceof FedError)) throw error;
+  console.error(error.message);
+  process.exit(2);
+}
 
 function formatValue(v: number): string {
   return Number.isInteger(v) ? String(v) : v.toPrecision(4);
