@@ -190,7 +190,7 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
     folder: o.folder,
     runId: o.runId,
     policySha256: card.policySha256,
-    logHead: head.head,
+    logHead: head.root,
     logEntries: head.size,
     rounds: o.log.filter((e) => e.kind === 'generator-updated').length,
     epsilon: [...o.epsilon].sort().map(([siteId, epsilon]) => ({ siteId, epsilon })),

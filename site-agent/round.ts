@@ -37,6 +37,7 @@ import { decideMove, takeFor } from './core/session.ts';
 import type { SiteEvent } from './events.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox } from './shell/outbox.ts';
+import type { RosterKeeper } from './shell/roster-keeper.ts';
 
 export interface SiteParts {
   readonly siteId: string;
@@ -54,6 +55,7 @@ export interface SiteParts {
   readonly computation: SiteComputation;
   readonly ledger: Ledger;
   readonly outbox: Outbox;
+  readonly roster: RosterKeeper;
   readonly blobs: BlobStore;
   readonly maxGeneratorBytes: number;
   readonly clock: Clock;
@@ -95,7 +97,8 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   const planSha256 = sha256Hex(work.plan);
   const { runId } = plan;
   const shownPlan = outbox.plan(plan);
-  const memory = { latest: outbox.latestPlan(runId), shownPlan, logHead: outbox.logHead(runId) };
+  const { roster } = p;
+  const memory = { latest: outbox.latestPlan(runId), shownPlan, logHead: outbox.logHead(runId), roster: roster.seen() };
   checkPlan({ ...p, plan, planSha256, memory });
   p.requireBounds();
   if (shownPlan !== null) return plan;
@@ -103,6 +106,7 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   await followLog(p, plan);
   const [event, count] = chargesOf(plan, computation, outbox);
   ledger.assertAffordable({ runId, event, count, budget, lifetime });
+  roster.see(plan.roster);
   outbox.addPlan(plan, planSha256);
   outbox.forgetBefore(runId, plan.round);
   p.emit({ kind: 'round-joined', round: plan.round, attempt: plan.attempt, steps: plan.discriminatorSteps });
@@ -133,8 +137,8 @@ async function followLog(p: SiteParts, plan: RoundPlan): Promise<void> {
     if (upTo.length === 0) throw new FedError('LOG_INVALID', `the log ends at ${head.size} of ${checkpoint.size}`);
     head = verifyChain(upTo, head);
   }
-  if (head.head !== checkpoint.head)
-    throw new FedError('LOG_INVALID', `entry ${head.size} is ${head.head}; the plan has ${checkpoint.head}`);
+  if (head.root !== checkpoint.root)
+    throw new FedError('LOG_INVALID', `entry ${head.size} is ${head.root}; the plan has ${checkpoint.root}`);
   p.outbox.putLogHead(runId, head);
 }
 

@@ -10,10 +10,10 @@ import { hashJson } from './canonical.ts';
 import { LogDraft, LogEntry } from './entry.ts';
 
 /** How many entries, and the hash of the last. */
-export const LogHead = z.strictObject({ size: z.int().min(0), head: Sha256Hex });
+export const LogHead = z.strictObject({ size: z.int().min(0), root: Sha256Hex });
 export type LogHead = z.infer<typeof LogHead>;
 
-export const EMPTY_LOG: LogHead = { size: 0, head: '0'.repeat(64) };
+export const EMPTY_LOG: LogHead = { size: 0, root: '0'.repeat(64) };
 
 /**
  * Gives a draft its place behind `head`.
@@ -23,12 +23,12 @@ export function appendEntry(head: LogHead, draft: LogDraft, timeMs: number): Log
   const parsed = LogDraft.safeParse(draft);
   if (!parsed.success) throw new FedError('PARAMETER_INVALID', z.prettifyError(parsed.error));
   const { kind, body } = parsed.data;
-  const entry = { version: 1 as const, index: head.size, timeMs, kind, body, previous: head.head };
+  const entry = { version: 1 as const, index: head.size, timeMs, kind, body, previous: head.root };
   return { ...entry, hash: hashJson(entry) };
 }
 
 /** The head after `entry`. */
-export const headAfter = (entry: LogEntry): LogHead => ({ size: entry.index + 1, head: entry.hash });
+export const headAfter = (entry: LogEntry): LogHead => ({ size: entry.index + 1, root: entry.hash });
 
 /**
  * Checks that `entries` continue the log after `from`, each in its place, none changed.
@@ -43,11 +43,11 @@ export function verifyChain(entries: Iterable<unknown>, from: LogHead = EMPTY_LO
     if (!parsed.success) throw new FedError('LOG_INVALID', `${at}: ${z.prettifyError(parsed.error)}`);
     const { hash, ...rest } = parsed.data;
     if (rest.index !== head.size) throw new FedError('LOG_INVALID', `${at}: carries index ${rest.index}`);
-    if (rest.previous !== head.head) throw new FedError('LOG_INVALID', `${at}: does not follow the entry before`);
+    if (rest.previous !== head.root) throw new FedError('LOG_INVALID', `${at}: does not follow the entry before`);
     if (hashJson(rest) !== hash) throw new FedError('LOG_INVALID', `${at}: its hash is not its own`);
     const draft = LogDraft.safeParse({ kind: rest.kind, body: rest.body });
     if (!draft.success) throw new FedError('LOG_INVALID', `${at}: ${z.prettifyError(draft.error)}`);
-    head = { size: rest.index + 1, head: hash };
+    head = { size: rest.index + 1, root: hash };
   }
   return head;
 }

@@ -29,7 +29,9 @@ export const RoundPlan = z.strictObject({
   scheme: z.enum(['clear', 'secagg', 'bfv']),
   /** Time from opening to the deadline of each phase, in milliseconds. */
   deadlineMs: z.int().min(1),
-  /** The round log's head when the plan was made: how many entries, and the hash of the last. */
-  checkpoint: z.strictObject({ size: z.int().min(0), head: Sha256Hex }),
+  /** The roster of this attempt, by version and SHA-256 of its JSON: `tensor.get` serves it under that hash. */
+  roster: z.strictObject({ version: z.int().min(0), sha256: Sha256Hex }),
+  /** The round log's head when the plan was made: how many entries, and the tree's root. */
+  checkpoint: z.strictObject({ size: z.int().min(0), root: Sha256Hex }),
 });
 export type RoundPlan = z.infer<typeof RoundPlan>;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { LogEntry } from '../audit/entry.ts';
+import { ChainHead } from '../audit/chain.ts';
 import { LogHead } from '../audit/log.ts';
 import { hashJson } from '../audit/canonical.ts';
 import { Sha256Hex, SiteId } from './plan.ts';
@@ -120,7 +121,7 @@ export const EpsilonStatement = z.strictObject({
   /** Ledger entries of this run so far, those of interrupted steps included. */
   entries: z.int().min(0),
   /** The ledger's own chain: the site can be held to it later. */
-  ledger: LogHead,
+  ledger: ChainHead,
 });
 export type EpsilonStatement = z.infer<typeof EpsilonStatement>;
 

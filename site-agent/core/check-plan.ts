@@ -1,5 +1,7 @@
 import type { LogHead } from '../../shared/audit/log.ts';
 import { FedError } from '../../shared/errors.ts';
+import { requireNotRewound } from '../../shared/identity/roster.ts';
+import type { RosterSeen } from '../../shared/identity/roster.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 import { declaredBy, firstGeneratorRound, kindOfRound, publicSeedOf } from '../../shared/protocol/terms.ts';
 import type { RoundTerms } from '../../shared/protocol/terms.ts';
@@ -12,6 +14,8 @@ export interface Memory {
   readonly shownPlan: string | null;
   /** The last head of the round log it has checked. */
   readonly logHead: LogHead | null;
+  /** The last roster it has seen. */
+  readonly roster: RosterSeen | null;
 }
 
 /**
@@ -19,7 +23,7 @@ export interface Memory {
  * decline: nothing in a plan is corrected or merged.
  * @param p.mostSteps - the most discriminator steps an ordinary round may ask for under the policy.
  * @throws {FedError} POLICY_MISMATCH with what differs; ROUND_NOT_OPEN for a round gone by; PLAN_CHANGED for a second
- *   plan under one name; LOG_INVALID when the log got shorter or forked.
+ *   plan under one name; ROSTER_STALE when its roster went back; LOG_INVALID when the log got shorter or forked.
  */
 export function checkPlan(p: {
   plan: RoundPlan;
@@ -44,12 +48,13 @@ export function checkPlan(p: {
   if (shownPlan !== null && shownPlan !== p.planSha256)
     throw new FedError('PLAN_CHANGED', `round ${plan.round}.${plan.attempt}: ${p.planSha256}, first ${shownPlan}`);
 
+  requireNotRewound(plan.roster, memory.roster);
   // A plan that was shown before carries the checkpoint of then; the log has been checked beyond it since.
   if (shownPlan !== null || logHead === null) return;
-  const { size, head } = plan.checkpoint;
+  const { size, root } = plan.checkpoint;
   if (size < logHead.size) throw new FedError('LOG_INVALID', `the log has ${size} entries and had ${logHead.size}`);
-  if (size === logHead.size && head !== logHead.head)
-    throw new FedError('LOG_INVALID', `two logs of ${size} entries: ${head} and ${logHead.head}`);
+  if (size === logHead.size && root !== logHead.root)
+    throw new FedError('LOG_INVALID', `two logs of ${size} entries: ${root} and ${logHead.root}`);
 }
 
 /** What in a plan is not as the policy has it, one sentence each. */

@@ -6,8 +6,8 @@
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { canonicalJson, hashJson } from '../../shared/audit/canonical.ts';
-import { EMPTY_LOG } from '../../shared/audit/log.ts';
-import type { LogHead } from '../../shared/audit/log.ts';
+import { EMPTY_CHAIN } from '../../shared/audit/chain.ts';
+import type { ChainHead } from '../../shared/audit/chain.ts';
 import { composeEvents, readEvent } from '../../shared/dp/event.ts';
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
 import { FedError } from '../../shared/errors.ts';
@@ -64,7 +64,7 @@ interface Totals {
 export class Ledger {
   readonly #db: DatabaseSync;
   readonly #totals = new Map<string, Totals>();
-  #head: LogHead = EMPTY_LOG;
+  #head: ChainHead = EMPTY_CHAIN;
 
   /** @throws {FedError} STORE_CORRUPT when the chain does not hold. */
   constructor(path: string) {
@@ -125,7 +125,7 @@ export class Ledger {
     return epsilonOfLifetime([...this.#totals.values()], delta);
   }
 
-  head(): LogHead {
+  head(): ChainHead {
     return this.#head;
   }
 

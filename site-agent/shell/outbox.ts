@@ -6,10 +6,12 @@ import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { LogHead } from '../../shared/audit/log.ts';
 import { FedError } from '../../shared/errors.ts';
+import type { RosterSeen } from '../../shared/identity/roster.ts';
 import { FakesReport } from '../../shared/protocol/round-messages.ts';
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS seen (run TEXT PRIMARY KEY, size INTEGER, head TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS roster (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, digest TEXT, text TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS plans
   (run TEXT, round INTEGER, attempt INTEGER, plan TEXT NOT NULL, PRIMARY KEY (run, round, attempt)) STRICT;
 CREATE TABLE IF NOT EXISTS discriminators
@@ -84,10 +86,24 @@ export class Outbox {
   /** The last head of the round log this site has checked; null before the first. */
   logHead(runId: string): LogHead | null {
     const row = this.#get('SELECT size, head FROM seen WHERE run = ?', runId);
-    return row === undefined ? null : LogHead.parse({ size: row['size'], head: row['head'] });
+    return row === undefined ? null : LogHead.parse({ size: row['size'], root: row['head'] });
   }
   putLogHead(runId: string, head: LogHead): void {
-    this.#run('INSERT OR REPLACE INTO seen VALUES (?, ?, ?)', runId, head.size, head.head);
+    this.#run('INSERT OR REPLACE INTO seen VALUES (?, ?, ?)', runId, head.size, head.root);
+  }
+
+  /** The last roster a plan named, and its text once it was fetched; null before the first. */
+  roster(): (RosterSeen & { readonly text: string | null }) | null {
+    const row = this.#get('SELECT * FROM roster');
+    if (row === undefined) return null;
+    return { version: Number(row['version']), sha256: String(row['digest']), text: textOf(row['text']) };
+  }
+  /** Remembers a roster: the caller has checked that it does not go back. A text that is here stays. */
+  putRoster({ version, sha256 }: RosterSeen, text: string | null = null): void {
+    const kept = this.roster();
+    const same = kept?.sha256 === sha256 && kept.version === version;
+    if (same && (text === null || kept.text !== null)) return;
+    this.#run('INSERT OR REPLACE INTO roster VALUES (1, ?, ?, ?)', version, sha256, text);
   }
 
   /** SHA-256 of the plan that was first shown under this attempt; null before. */

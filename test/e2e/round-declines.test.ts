@@ -91,8 +91,8 @@ test('a plan that another key signed is declined', async () => {
 
 test('a log that does not continue the one this site has seen is declined', async () => {
   for (const head of [
-    { size: 2, head: 'f'.repeat(64) },
-    { size: 500, head: 'f'.repeat(64) },
+    { size: 2, root: 'f'.repeat(64) },
+    { size: 500, root: 'f'.repeat(64) },
   ]) {
     const outbox = new Outbox(':memory:');
     outbox.putLogHead(RUN_ID, head);

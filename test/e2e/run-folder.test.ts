@@ -135,7 +135,7 @@ test('the onnx package accepts the model', (context) => {
 test('the log verifies line by line, and a changed line is found', async () => {
   const lines = textOf('log.jsonl').trimEnd().split('\n');
   const entries = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
-  expect(verifyChain(entries)).toEqual({ size: summary.logEntries, head: summary.logHead });
+  expect(verifyChain(entries)).toEqual({ size: summary.logEntries, root: summary.logHead });
   entries.forEach((entry, i) => expect(canonicalJson(entry)).toBe(lines[i]));
   const log = options.log.with(1, { ...options.log[1], timeMs: 0 });
   expect(await refusalOf(() => finishRun({ ...options, log }))).toMatch(/^LOG_INVALID: entry 1/);

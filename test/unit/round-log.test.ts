@@ -33,7 +33,7 @@ test('canonical JSON sorts keys and refuses what JSON cannot say', () => {
 
 test('a chain verifies from its start and from any head on the way', () => {
   const log = logOf(5);
-  expect(verifyChain(log)).toEqual({ size: 5, head: log[4].hash });
+  expect(verifyChain(log)).toEqual({ size: 5, root: log[4].hash });
   expect(verifyChain(log.slice(3), headAfter(log[2]))).toEqual(headAfter(log[4]));
   expect(verifyChain([])).toEqual(EMPTY_LOG);
 });

@@ -48,11 +48,12 @@ const planFor = (round: number, over: Partial<RoundPlan> = {}): RoundPlan => ({
     invited: sites,
     generatorSha256: 'b'.repeat(64),
     checkpoint: EMPTY_LOG,
+    roster: { version: 3, sha256: '7'.repeat(64) },
     before: null,
   }),
   ...over,
 });
-const fresh: Memory = { latest: null, shownPlan: null, logHead: null };
+const fresh: Memory = { latest: null, shownPlan: null, logHead: null, roster: null };
 const verdict = (plan: RoundPlan, memory: Memory = fresh, siteId = 'site-a'): string => {
   try {
     checkPlan({ plan, planSha256: 'c'.repeat(64), siteId, terms, mostSteps: 2, memory });
@@ -93,8 +94,8 @@ test('rounds only go forward, and one attempt has one plan', () => {
 });
 
 test('a log that got shorter or forked is refused', () => {
-  const logHead = { size: 5, head: 'a'.repeat(64) };
-  const at = (size: number, head: string) => planFor(1, { checkpoint: { size, head: head.repeat(64) } });
+  const logHead = { size: 5, root: 'a'.repeat(64) };
+  const at = (size: number, root: string) => planFor(1, { checkpoint: { size, root: root.repeat(64) } });
   expect(verdict(at(5, 'a'), { ...fresh, logHead })).toBe('accepted');
   expect(verdict(at(6, 'b'), { ...fresh, logHead })).toBe('accepted');
   expect(verdict(at(4, 'a'), { ...fresh, logHead })).toMatch(/^LOG_INVALID: the log has 4 entries and had 5/);
