@@ -1,6 +1,7 @@
 /** `site run`: reads the images, then takes part until the run is over. A lost connection never ends it. */
 import { openEngine } from '../shared/engine/open.ts';
 import { secureBytes } from '../shared/random.ts';
+import { rosterSeen, verifyRoster } from '../shared/identity/roster.ts';
 import { requireWithinBounds } from '../shared/policy/bounds.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { SiteAgent } from '../site-agent/agent.ts';
@@ -38,7 +39,7 @@ export type AgentEvent =
  */
 export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<number> {
   const { dir, enrolment, keys, policy } = folder;
-  const { siteId, url, tlsFingerprint, coordinator: coordinatorKey } = enrolment;
+  const { siteId, url, tlsFingerprint, coordinator: coordinatorKey, rosterJws } = enrolment;
   await using open = new AsyncDisposableStack();
   open.use(lockFolder(dir));
   const bounds = readBounds(o.bounds ?? boundsPath(dir));
@@ -69,6 +70,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
     ledger,
     outbox,
     computation,
+    joinedRoster: rosterSeen(await verifyRoster(rosterJws, coordinatorKey, null)),
     blobs: new FileBlobStore(downloadsPath(dir)),
     // The link itself says when it is lost, and why.
     onEvent: (event) => event.kind !== 'link-lost' && tell(event),

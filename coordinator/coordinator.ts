@@ -106,7 +106,7 @@ export class Coordinator implements RequestHandler {
       store: o.store,
       blobs: o.blobs,
       receiver,
-      scheme: o.scheme ?? coordinatorScheme(terms.scheme),
+      scheme: o.scheme ?? coordinatorScheme(terms.scheme, { policy: o.policy, terms, roster: o.roster }),
       trainer: o.trainer,
       keys: o.identity,
       roster: o.roster,
@@ -149,6 +149,8 @@ export class Coordinator implements RequestHandler {
     } catch (error) {
       if (error instanceof Stopped) return 'stopped';
       throw error;
+    } finally {
+      await p.scheme.dispose?.();
     }
   }
 

@@ -25,6 +25,7 @@ import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
 import { generatorBlob } from './generators.ts';
+import { rosterBlob } from './round.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';
 
@@ -85,13 +86,17 @@ export class Desk {
     return record.plan.scheme === 'clear' ? 4 * length : 16 * length + UPLOAD_OVERHEAD;
   }
 
-  /** For the tensor receiver: every site may read the weights of the generator of now, and nothing else. */
+  /**
+   * For the tensor receiver: every site may read the weights of the generator of now and the roster of the latest plan,
+   * and nothing else.
+   */
   async readable(_siteId: string, sha256: string): Promise<string | null> {
     const { runId, store } = this.#p;
-    const now = await store.transaction(async (tx) => {
+    const { now, latest } = await store.transaction(async (tx) => {
       const run = await tx.run(runId);
-      return run === null ? null : tx.generator(runId, run.round);
+      return { now: run === null ? null : await tx.generator(runId, run.round), latest: await tx.latestRound(runId) };
     });
+    if (latest?.plan.roster.sha256 === sha256) return rosterBlob(sha256);
     return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
   }
 

@@ -9,7 +9,8 @@ import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { SigningKeys } from '../shared/identity/keys.ts';
-import type { Roster } from '../shared/identity/roster.ts';
+import { rosterSeen, rosterText } from '../shared/identity/roster.ts';
+import type { Roster, RosterSeen } from '../shared/identity/roster.ts';
 import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import { PLAN_TYP } from '../shared/protocol/round-messages.ts';
@@ -107,7 +108,8 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
     const generatorSha256 = generator.weights.sha256;
     const entries = sites.reduce((most, s) => Math.max(most, s.epsilon?.entries ?? 0), 0);
     const schedule = p.schedule ?? ((round: number) => nextSteps(terms, round, run.steps ?? FIRST_STEPS, entries));
-    const plan = makePlan({ ...p, round: run.round, invited, generatorSha256, checkpoint, before, schedule });
+    const roster = await publishRoster(p);
+    const plan = makePlan({ ...p, round: run.round, invited, generatorSha256, checkpoint, roster, before, schedule });
     const jws = await signJson(p.keys, plan, { typ: PLAN_TYP, audience: CONSORTIUM, nowMs: now });
     const decision = openRound(plan, jws, sha256Hex(jws), awaited);
     await store.transaction(async (tx) => {
@@ -295,6 +297,19 @@ async function enrolled(p: RoundParts, tx: Tx) {
   }
   return active.map((s) => known.get(s.siteId)!);
 }
+
+/** Puts the roster where sites can fetch it by its hash; no attempt is open now, so an older one is wanted by nobody. */
+async function publishRoster({ blobs, roster }: RoundParts): Promise<RosterSeen> {
+  const now = roster();
+  const seen = rosterSeen(now);
+  const name = rosterBlob(seen.sha256);
+  if ((await blobs.size(name)) === null) await blobs.put(name, Buffer.from(rosterText(now)));
+  for (const old of await blobs.list(rosterBlob(''))) if (old.name !== name) await blobs.delete(old.name);
+  return seen;
+}
+
+/** A blob's name: the roster under this hash. */
+export const rosterBlob = (sha256: string): string => `roster.${sha256}`;
 
 async function currentGenerator(p: RoundParts, tx: Tx): Promise<GeneratorRecord> {
   const run = await tx.run(p.runId);

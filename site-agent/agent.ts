@@ -8,6 +8,7 @@ import { FedError } from '../shared/errors.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { PublicSigningKey } from '../shared/identity/jwk.ts';
 import type { SiteKeys } from '../shared/identity/keys.ts';
+import type { RosterSeen } from '../shared/identity/roster.ts';
 import { requireWithinBounds } from '../shared/policy/bounds.ts';
 import type { SiteBounds } from '../shared/policy/bounds.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
@@ -27,6 +28,7 @@ import { takeRound } from './round.ts';
 import type { SiteParts, Work } from './round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox } from './shell/outbox.ts';
+import { RosterKeeper } from './shell/roster-keeper.ts';
 
 export interface SiteAgentOptions {
   readonly siteId: string;
@@ -40,6 +42,8 @@ export interface SiteAgentOptions {
   readonly outbox: Outbox;
   readonly computation: SiteComputation;
   readonly scheme?: SiteScheme;
+  /** The roster this site was shown when it joined: no plan may go back behind it. */
+  readonly joinedRoster?: RosterSeen;
   /** A store of this site's own for downloads, nothing else in it: a file store lets them outlive a restart. */
   readonly blobs?: BlobStore;
   /** What a round takes from the policy, and what it may spend; a test may set them. */
@@ -85,6 +89,8 @@ export class SiteAgent {
     const agreedInsecure = privacy.mechanism === 'none-insecure' && o.bounds.allowInsecure;
     this.#pollMs = o.pollMs ?? 15_000;
     this.#retryMs = o.retryMs ?? 1_000;
+    const clock = o.clock ?? systemClock;
+    const roster = new RosterKeeper(o.link, o.outbox, o.joinedRoster ?? null);
     this.#p = {
       siteId: o.siteId,
       keys: o.keys,
@@ -95,13 +101,23 @@ export class SiteAgent {
       budget: o.budget ?? runBudgetOf(o.policy, o.siteId),
       lifetime: agreedInsecure ? null : o.bounds.lifetime,
       requireBounds: once(() => requireWithinBounds(o.policy, o.bounds, o.siteId)),
-      scheme: o.scheme ?? siteScheme(terms.scheme),
+      scheme:
+        o.scheme ??
+        siteScheme(terms.scheme, {
+          siteId: o.siteId,
+          keys: o.keys,
+          policy: o.policy,
+          terms,
+          roster: (plan) => roster.of(plan),
+          nowMs: () => clock.now(),
+        }),
       computation: o.computation,
       ledger: o.ledger,
       outbox: o.outbox,
+      roster,
       blobs: o.blobs ?? new MemoryBlobStore(),
       maxGeneratorBytes: o.maxGeneratorBytes ?? 256 * 1024 * 1024,
-      clock: o.clock ?? systemClock,
+      clock,
       signal: this.#abort.signal,
       emit: (event) => o.onEvent?.(event),
     };
@@ -140,6 +156,7 @@ export class SiteAgent {
       throw error;
     } finally {
       stopListening();
+      await this.#p.scheme.dispose?.();
     }
   }
 

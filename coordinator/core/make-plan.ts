@@ -1,4 +1,5 @@
 import type { LogHead } from '../../shared/audit/log.ts';
+import type { RosterSeen } from '../../shared/identity/roster.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 import { countDeclarers, kindOfRound, publicSeedOf, scheduledSteps } from '../../shared/protocol/terms.ts';
 import type { RoundTerms } from '../../shared/protocol/terms.ts';
@@ -20,6 +21,8 @@ export function makePlan(p: {
   invited: readonly string[];
   generatorSha256: string;
   checkpoint: LogHead;
+  /** The roster as it stands: an attempt keeps the one it was opened with. */
+  roster: RosterSeen;
   /** The plan of the attempt before, if this round was opened already. */
   before: RoundPlan | null;
   schedule?: StepSchedule | undefined;
@@ -42,6 +45,7 @@ export function makePlan(p: {
     publicSeed: publicSeedOf(runId, round, terms.policySha256),
     scheme: terms.scheme,
     deadlineMs: terms.deadlineMs,
+    roster: p.roster,
     checkpoint: p.checkpoint,
   };
 }

@@ -1,4 +1,8 @@
+import type { SiteKeys } from '../identity/keys.ts';
+import type { Roster } from '../identity/roster.ts';
+import type { CheckedPolicy } from '../policy/load.ts';
 import type { RoundPlan } from '../protocol/plan.ts';
+import type { RoundTerms } from '../protocol/terms.ts';
 
 /**
  * Secure aggregation as a sequence of phases. In each phase the coordinator shows every participating site one
@@ -29,6 +33,30 @@ export interface SiteScheme {
     secret: Uint8Array | null;
     update: Float32Array;
   }): Promise<{ uplink: Uplink; secret: Uint8Array | null }>;
+  /** Frees what the scheme holds beyond memory, worker threads for instance: the agent's run is over. */
+  dispose?(): Promise<void>;
+}
+
+/** What a site's half of a scheme is made from. */
+export interface SiteSchemeParts {
+  readonly siteId: string;
+  readonly keys: SiteKeys;
+  readonly policy: CheckedPolicy;
+  readonly terms: RoundTerms;
+  /**
+   * The roster whose version and hash the signed plan names; verified, never older than one seen before.
+   * @throws {FedError} ROSTER_STALE, LINK_LOST, TENSOR_UNKNOWN, MESSAGE_INVALID
+   */
+  readonly roster: (plan: RoundPlan) => Promise<Roster>;
+  readonly nowMs: () => number;
+}
+
+/** What the coordinator's half of a scheme is made from. */
+export interface CoordinatorSchemeParts {
+  readonly policy: CheckedPolicy;
+  readonly terms: RoundTerms;
+  /** The roster as it stands; it may be newer than the one of an attempt that is open. */
+  readonly roster: () => Roster;
 }
 
 /** Where the coordinator reads an upload from, without holding all of them in memory at once. */
@@ -74,4 +102,6 @@ export interface CoordinatorScheme {
     /** The answers that counted in a phase of this attempt that is over: masked uploads wait here for their shares. */
     earlier: (phase: number) => Promise<ReadonlyMap<string, PhaseAnswer>>;
   }): Promise<PhaseResult>;
+  /** Frees what the scheme holds beyond memory: the run is over, or stopped. */
+  dispose?(): Promise<void>;
 }

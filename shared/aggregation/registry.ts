@@ -1,21 +1,27 @@
 import { FedError } from '../errors.ts';
-import type { CoordinatorScheme, SiteScheme } from './aggregation.ts';
+import type { CoordinatorScheme, CoordinatorSchemeParts, SiteScheme, SiteSchemeParts } from './aggregation.ts';
 import { clearCoordinator, clearSite } from './clear.ts';
 
 /** The schemes this build can run, as `loadPolicy` wants to know them. */
 export const AVAILABLE_SCHEMES = ['clear'] as const;
+type Available = (typeof AVAILABLE_SCHEMES)[number];
 
-const SITE: readonly SiteScheme[] = [clearSite];
-const COORDINATOR: readonly CoordinatorScheme[] = [clearCoordinator];
+const SITE: Record<Available, (parts: SiteSchemeParts) => SiteScheme> = {
+  clear: () => clearSite,
+};
+const COORDINATOR: Record<Available, (parts: CoordinatorSchemeParts) => CoordinatorScheme> = {
+  clear: () => clearCoordinator,
+};
 
-/** @throws {FedError} SCHEME_UNKNOWN naming what there is. */
-export const siteScheme = (name: string): SiteScheme => find(SITE, name);
+/** Makes a site's half of a scheme. @throws {FedError} SCHEME_UNKNOWN naming what there is. */
+export const siteScheme = (name: string, parts: SiteSchemeParts): SiteScheme => SITE[available(name)](parts);
 
-/** @throws {FedError} SCHEME_UNKNOWN naming what there is. */
-export const coordinatorScheme = (name: string): CoordinatorScheme => find(COORDINATOR, name);
+/** Makes the coordinator's half of a scheme. @throws {FedError} SCHEME_UNKNOWN naming what there is. */
+export const coordinatorScheme = (name: string, parts: CoordinatorSchemeParts): CoordinatorScheme =>
+  COORDINATOR[available(name)](parts);
 
-function find<T extends { readonly scheme: string }>(schemes: readonly T[], name: string): T {
-  const found = schemes.find((s) => s.scheme === name);
-  if (!found) throw new FedError('SCHEME_UNKNOWN', `"${name}"; here are: ${schemes.map((s) => s.scheme).join(', ')}`);
+function available(name: string): Available {
+  const found = AVAILABLE_SCHEMES.find((scheme) => scheme === name);
+  if (found === undefined) throw new FedError('SCHEME_UNKNOWN', `"${name}"; here are: ${AVAILABLE_SCHEMES.join(', ')}`);
   return found;
 }

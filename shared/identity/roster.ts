@@ -44,16 +44,28 @@ export interface RosterSeen {
 }
 export const rosterSeen = (roster: Roster): RosterSeen => ({
   version: roster.version,
-  sha256: createHash('sha256').update(JSON.stringify(roster)).digest('hex'),
+  sha256: createHash('sha256').update(rosterText(roster)).digest('hex'),
 });
+
+/** The text whose hash names a roster. */
+export const rosterText = (roster: Roster): string => JSON.stringify(roster);
+
+/**
+ * Refuses to go back.
+ * @throws {FedError} ROSTER_STALE when `now` is older than `seen`, or another roster under the same version: a coordinator
+ *   that shows two sites different keys.
+ */
+export function requireNotRewound(now: RosterSeen, seen: RosterSeen | null): void {
+  if (seen && (now.version < seen.version || (now.version === seen.version && now.sha256 !== seen.sha256)))
+    throw new FedError('ROSTER_STALE', `version ${now.version} ${now.sha256}, seen ${seen.version} ${seen.sha256}`);
+}
 
 export const signRoster = (keys: SigningKeys, roster: Roster, nowMs: number): Promise<string> =>
   signJson(keys, roster, { typ: TYP, audience: CONSORTIUM, nowMs });
 
 /**
  * Verifies a roster against the pinned coordinator key and the last one seen.
- * @throws {FedError} SIGNATURE_INVALID; MESSAGE_INVALID; ROSTER_STALE when it is older than `seen`, or another roster
- *   under the same version: a coordinator that shows two sites different keys.
+ * @throws {FedError} SIGNATURE_INVALID; MESSAGE_INVALID; ROSTER_STALE, see `requireNotRewound`.
  */
 export async function verifyRoster(
   jws: string,
@@ -61,9 +73,7 @@ export async function verifyRoster(
   seen: RosterSeen | null,
 ): Promise<Roster> {
   const { body } = await verifyJson(jws, coordinator, { typ: TYP, audience: CONSORTIUM, schema: Roster });
-  const now = rosterSeen(body);
-  if (seen && (now.version < seen.version || (now.version === seen.version && now.sha256 !== seen.sha256)))
-    throw new FedError('ROSTER_STALE', `version ${now.version} ${now.sha256}, seen ${seen.version} ${seen.sha256}`);
+  requireNotRewound(rosterSeen(body), seen);
   return body;
 }
 

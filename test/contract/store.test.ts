@@ -26,6 +26,7 @@ const plan = (round: number, attempt: number): RoundPlan => ({
   publicSeed: SHA,
   scheme: 'clear',
   deadlineMs: 1000,
+  roster: { version: 1, sha256: '7'.repeat(64) },
   checkpoint: EMPTY_LOG,
 });
 const record = (round: number, attempt: number): RoundRecord => ({

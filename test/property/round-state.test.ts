@@ -27,6 +27,7 @@ const plan: RoundPlan = {
   publicSeed: SHA,
   scheme: 'clear',
   deadlineMs: 1,
+  roster: { version: 1, sha256: '7'.repeat(64) },
   checkpoint: EMPTY_LOG,
 };
 

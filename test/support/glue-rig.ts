@@ -124,6 +124,7 @@ export function planFor(policy: CheckedPolicy, round: number, invited = ['site-1
     publicSeed: publicSeedOf(RUN_ID, round, sha),
     scheme: 'clear',
     deadlineMs: 1000,
+    roster: { version: 1, sha256: '7'.repeat(64) },
     checkpoint: { size: 0, root: '0'.repeat(64) },
   };
 }

@@ -7,7 +7,9 @@ import { expect, test } from 'vitest';
 import type { SpooledTensor } from '../../shared/aggregation/aggregation.ts';
 import { clearCoordinator, clearSite, packFloat32, unpackFloat32 } from '../../shared/aggregation/clear.ts';
 import { coordinatorScheme, siteScheme } from '../../shared/aggregation/registry.ts';
+import { roundTermsOf } from '../../shared/policy/views.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
+import { castOf, testPolicy } from '../support/round-rig.ts';
 import { codeOf } from '../support/wire-rig.ts';
 
 const plan = { invited: ['a', 'b'] } as unknown as RoundPlan;
@@ -85,8 +87,13 @@ test('thirty spooled uploads are summed in the memory of one sum; holding them a
 });
 
 test('the registry names what there is', async () => {
-  expect(siteScheme('clear')).toBe(clearSite);
-  expect(coordinatorScheme('clear')).toBe(clearCoordinator);
-  await expect(async () => siteScheme('rot13')).rejects.toThrow(/SCHEME_UNKNOWN.*"rot13".*clear/);
-  expect(await codeOf(async () => coordinatorScheme('rot13'))).toBe('SCHEME_UNKNOWN');
+  const [policy, cast] = [testPolicy({}), castOf(3)];
+  const terms = roundTermsOf(policy);
+  const keys = cast.sites.get('site-a')!;
+  const siteParts = { siteId: 'site-a', keys, policy, terms, roster: async () => cast.roster, nowMs: () => 0 };
+  const coordinatorParts = { policy, terms, roster: () => cast.roster };
+  expect(siteScheme('clear', siteParts)).toBe(clearSite);
+  expect(coordinatorScheme('clear', coordinatorParts)).toBe(clearCoordinator);
+  await expect(async () => siteScheme('rot13', siteParts)).rejects.toThrow(/SCHEME_UNKNOWN.*"rot13".*clear/);
+  expect(await codeOf(async () => coordinatorScheme('rot13', coordinatorParts))).toBe('SCHEME_UNKNOWN');
 });

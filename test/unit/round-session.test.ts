@@ -102,6 +102,14 @@ test('a log that got shorter or forked is refused', () => {
   expect(verdict(at(5, 'b'), { ...fresh, logHead })).toMatch(/^LOG_INVALID: two logs of 5 entries/);
 });
 
+test('a roster that went back, or that is another under one version, is refused', () => {
+  const [older, seen, other] = [2, 3, 3].map((version, i) => ({ version, sha256: '567'[i].repeat(64) }));
+  expect(verdict(planFor(1, { roster: seen }), { ...fresh, roster: seen })).toBe('accepted');
+  expect(verdict(planFor(1, { roster: { ...other, version: 4 } }), { ...fresh, roster: seen })).toBe('accepted');
+  expect(verdict(planFor(1, { roster: other }), { ...fresh, roster: seen })).toMatch(/^ROSTER_STALE/);
+  expect(verdict(planFor(1, { roster: older }), { ...fresh, roster: seen })).toMatch(/^ROSTER_STALE/);
+});
+
 test('the outbox keeps one update of a round and one answer of a phase', () => {
   const outbox = new Outbox(':memory:');
   const key = { runId: RUN_ID, round: 1, attempt: 0 };

@@ -19,6 +19,7 @@ import type { RoundTerms } from '../../shared/protocol/terms.ts';
 import { RUN_ID } from '../support/round-rig.ts';
 
 const SHA = (c: string) => c.repeat(64);
+const ROSTER = { version: 1, sha256: SHA('7') };
 const terms: RoundTerms = {
   policySha256: SHA('1'),
   rounds: 4,
@@ -38,7 +39,16 @@ const terms: RoundTerms = {
   delta: 1e-5,
 };
 const planFor = (round: number, invited: string[], before: RoundRecord['plan'] | null = null) =>
-  makePlan({ terms, runId: RUN_ID, round, invited, generatorSha256: SHA('2'), checkpoint: EMPTY_LOG, before });
+  makePlan({
+    terms,
+    runId: RUN_ID,
+    round,
+    invited,
+    generatorSha256: SHA('2'),
+    checkpoint: EMPTY_LOG,
+    roster: ROSTER,
+    before,
+  });
 const open = (invited = ['a', 'b', 'c'], awaited = invited): RoundRecord =>
   openRound(planFor(1, invited), 'x.y.z', SHA('3'), awaited).next;
 const place = { runId: RUN_ID, round: 1, attempt: 0, phase: 0 };
@@ -72,6 +82,7 @@ test('plans: kind, steps, warm-up and declarers follow from the policy', () => {
     invited: ['a'],
     generatorSha256: SHA('2'),
     checkpoint: EMPTY_LOG,
+    roster: ROSTER,
     before: null,
     schedule: () => 5,
   });
