@@ -8,6 +8,7 @@ import { FedError } from '../shared/errors.ts';
 import type { SigningKeys } from '../shared/identity/keys.ts';
 import type { Roster } from '../shared/identity/roster.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
+import { integerLimitOf } from '../shared/policy/pooled.ts';
 import { roundTermsOf } from '../shared/policy/views.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import type { Reply, RequestHandler } from '../shared/protocol/link.ts';
@@ -113,6 +114,7 @@ export class Coordinator implements RequestHandler {
       clock,
       presence: new Presence(o.presenceMs ?? Math.max(60_000, terms.deadlineMs)),
       bell: new Bell(),
+      integerLimit: (plan) => integerLimitOf(o.policy, plan),
       signal: this.#abort.signal,
       schedule: o.schedule,
       wake: () => this.#wake('all'),

@@ -169,7 +169,8 @@ export class Desk {
         body: a.body,
         tensor,
         length: trainer.updateLength(plan),
-        clipNorm: plan.kind === 'moments' ? null : terms.updateClipNorm,
+        clipNorm: plan.kind === 'generator' ? terms.updateClipNorm : null,
+        integerLimit: this.#p.integerLimit(plan),
       });
 
     const decision = await store.transaction(async (tx) => {

@@ -15,6 +15,7 @@ import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import { PLAN_TYP } from '../shared/protocol/round-messages.ts';
 import type { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
+import { leastContributors } from '../shared/protocol/terms.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import type { Bell } from '../shared/bell.ts';
 import type { GeneratorTrainer } from './core/generator-trainer.ts';
@@ -41,6 +42,8 @@ export interface RoundParts {
   readonly roster: () => Roster;
   readonly clock: Clock;
   readonly presence: Presence;
+  /** How large the whole numbers of an update may be; null where updates are floats. */
+  readonly integerLimit: (plan: RoundRecord['plan']) => number | null;
   readonly bell: Bell;
   readonly signal: AbortSignal;
   readonly schedule?: StepSchedule | undefined;
@@ -137,6 +140,7 @@ async function sumUpdates(p: RoundParts, opened: RoundRecord): Promise<Sum | nul
     if (result === null) return null;
     if ('sum' in result) return { values: result.sum, contributors: result.contributors };
     const { phase, downlinks } = result.next;
+    if ('step' in result) throw new FedError('STORE_CORRUPT', 'a step of a round that is not pooled');
     const decision = enterPhase(record, phase, [...downlinks.keys()]);
     await p.store.transaction(async (tx) => {
       await tx.putDownlinks(keyOf(decision.next), downlinks);
@@ -161,7 +165,7 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
     const settled = await p.store.transaction(async (tx) => {
       const current = await tx.round(runId, round, attempt);
       if (current === null) throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is gone`);
-      const decision = settle(current, { quorum: p.terms.quorum, deadlinePassed });
+      const decision = settle(current, { quorum: leastContributors(p.terms, record.plan), deadlinePassed });
       if (decision.next !== current) {
         await commit(p, tx, decision);
         await keepStandings(p, tx, decision.next);
@@ -179,7 +183,8 @@ async function closePhase(p: RoundParts, record: RoundRecord) {
   const earlier = (before: number) => countedAnswers(p, { ...keyOf(record), phase: before });
   const { plan, phase } = record;
   try {
-    return await p.scheme.close({ plan, phase, length: p.trainer.updateLength(plan), answers, earlier });
+    const integers = p.integerLimit(plan) !== null;
+    return await p.scheme.close({ plan, phase, length: p.trainer.updateLength(plan), integers, answers, earlier });
   } catch (error) {
     // The scheme found that these answers give no sum: another attempt may. Anything else is a fault of our own.
     if (!(error instanceof FedError) || error.code === 'STORE_CORRUPT') throw error;

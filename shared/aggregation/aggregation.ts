@@ -17,12 +17,19 @@ export interface Uplink {
   readonly tensor: Uint8Array | null;
 }
 
+/**
+ * What a site hands to its scheme: floats, which a masking scheme quantises; or, under `pooled`, whole numbers on the
+ * lattice of the policy, which carry the site's share of the noise already and are added as they are. [d]
+ */
+export type SiteUpdate = Float32Array | Int32Array;
+
 export interface SiteScheme {
   readonly scheme: RoundPlan['scheme'];
   /**
    * Answers one phase.
    * @param secret - what the site kept from the phase before (null in the first): durable before the answer is sent.
-   * @param update - the site's clipped (and, where it holds private data, noised) update. [d]
+   * @param update - the site's clipped (and, where it holds private data, noised) update. [d] Null in those phases of a
+   *   `discriminator` round for which `updateStep` is null.
    * @throws {FedError} when the downlink asks for something a site must refuse.
    */
   answer(p: {
@@ -31,8 +38,13 @@ export interface SiteScheme {
     plan: RoundPlan;
     downlink: unknown;
     secret: Uint8Array | null;
-    update: Float32Array;
+    update: SiteUpdate | null;
   }): Promise<{ uplink: Uplink; secret: Uint8Array | null }>;
+  /**
+   * Which discriminator step's update this phase of a `discriminator` round carries, from 0; null for a phase that
+   * carries none. Pure: a function of the plan. Steps come once each, in order.
+   */
+  updateStep(plan: RoundPlan, phase: number): number | null;
   /** Frees what the scheme holds beyond memory, worker threads for instance: the agent's run is over. */
   dispose?(): Promise<void>;
 }
@@ -72,9 +84,27 @@ export interface PhaseAnswer {
   readonly tensor: SpooledTensor | null;
 }
 
+export interface NextPhase {
+  readonly phase: number;
+  readonly downlinks: ReadonlyMap<string, unknown>;
+}
+
+/** The sum of one discriminator step of a pooled round: whole numbers, exactly. */
+export interface StepSum {
+  /** Which of the plan's `discriminatorSteps`, from 0. */
+  readonly index: number;
+  readonly sum: Float64Array;
+  readonly contributors: readonly string[];
+}
+
+/**
+ * `step` is for `discriminator` rounds alone, and those end with it: the coordinator applies each before it opens the
+ * next phase; after the last, `next` is null.
+ */
 export type PhaseResult =
-  | { readonly next: { readonly phase: number; readonly downlinks: ReadonlyMap<string, unknown> } }
-  | { readonly sum: Float64Array; readonly contributors: readonly string[] };
+  | { readonly next: NextPhase }
+  | { readonly sum: Float64Array; readonly contributors: readonly string[] }
+  | { readonly step: StepSum; readonly next: NextPhase | null };
 
 export interface CoordinatorScheme {
   readonly scheme: RoundPlan['scheme'];
@@ -92,12 +122,16 @@ export interface CoordinatorScheme {
     tensor: SpooledTensor | null;
     length: number;
     clipNorm: number | null;
+    /** Under `pooled`: values are whole numbers (int32) of at most this size, and nothing clips them. Null: float32. */
+    integerLimit: number | null;
   }): Promise<void>;
   /** Closes a phase over the answers that count. Memory O(length), whatever the number of sites. */
   close(p: {
     plan: RoundPlan;
     phase: number;
     length: number;
+    /** Whether updates are whole numbers (int32), as under `pooled`. */
+    integers: boolean;
     answers: ReadonlyMap<string, PhaseAnswer>;
     /** The answers that counted in a phase of this attempt that is over: masked uploads wait here for their shares. */
     earlier: (phase: number) => Promise<ReadonlyMap<string, PhaseAnswer>>;

@@ -77,6 +77,22 @@ export const Privacy = z.discriminatedUnion('mechanism', [
   z.strictObject({ mechanism: z.literal('none-insecure'), ...privacyBase }),
 ]);
 
+/** What `placement: pooled` needs: one discriminator of all sites, each of whose steps is a secure sum. */
+export const Pooled = z.strictObject({
+  stepsPerClip: z
+    .int()
+    .min(16)
+    .max(2 ** 24)
+    .describe('Steps of the whole-number lattice in clipNorm, and in the norm 1 of a moment vector.'),
+  coordinates: Count.max(2 ** 26).describe(
+    'No vector that is sent has more values: what rounding adds to the sensitivity is worked out for so many.',
+  ),
+  maxDropouts: z.int().min(0).describe('A sum may lack so many of the invited sites.'),
+  maxColluders: Count.describe('So many sites may subtract their own share of the noise; each site can.'),
+  generatorSteps: Count.describe('Generator steps at the coordinator after the discriminator steps of a round.'),
+});
+export type Pooled = z.infer<typeof Pooled>;
+
 /** Features whose noised sums open a run. A later kind is one more member. */
 export const MomentFeatures = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -125,7 +141,10 @@ export const Policy = z.strictObject({
   $schema: z.string().optional(),
   id: Name,
   version: Count,
-  placement: z.enum(['local', 'pooled']).describe('Where the discriminator sits. "pooled" is reserved.'),
+  placement: z
+    .enum(['local', 'pooled'])
+    .describe('Where the discriminator sits: one at every site, or one of all sites, stepped on secure sums.'),
+  pooled: Pooled.optional().describe('With placement "pooled", and only then.'),
   model: Model,
   training: Training,
   privacy: Privacy,

@@ -4,6 +4,7 @@ import type { RoundTerms } from '../protocol/terms.ts';
 import { epsilonOfPolicy } from './cost.ts';
 import type { DeepReadonly } from './freeze.ts';
 import { type CheckedPolicy, policySha256 } from './load.ts';
+import { pooledOf } from './pooled.ts';
 import type { Policy } from './schema.ts';
 
 /** The two networks. */
@@ -44,6 +45,7 @@ export function roundTermsOf(policy: CheckedPolicy): RoundTerms {
     classes: policy.model.classes.length,
     declared: new Map(Object.keys(policy.sites ?? {}).map((id) => [id, declaredClasses(policy, id)])),
     updateClipNorm: privacy.generatorClipNorm,
+    pooled: policy.placement === 'pooled' ? pooledOf(policy) : null,
     epsilon: stated.epsilon,
     delta: stated.delta,
   };

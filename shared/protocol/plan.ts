@@ -15,7 +15,8 @@ export const RoundPlan = z.strictObject({
   round: z.int().min(0),
   /** How often this round was opened: a void round is opened again under the next attempt. */
   attempt: z.int().min(0),
-  kind: z.enum(['moments', 'generator']),
+  /** `discriminator`: a pooled round, whose every discriminator step is a sum of its own. */
+  kind: z.enum(['moments', 'generator', 'discriminator']),
   policySha256: Sha256Hex,
   /** The generator the sites start from; null in a moment round, which needs none. */
   generatorSha256: Sha256Hex.nullable(),

@@ -32,9 +32,19 @@ export interface RoundTerms {
   readonly declared: ReadonlyMap<string, readonly number[]>;
   /** Largest L2 norm of a generator gradient. */
   readonly updateClipNorm: number;
+  /** Where the discriminator is pooled; null where every site has its own. */
+  readonly pooled: PooledTerms | null;
   /** The guarantee of one site over one run. */
   readonly epsilon: number;
   readonly delta: number;
+}
+
+/** What a pooled round asks of a sum, so that the noise in it is what the accountant was told. */
+export interface PooledTerms {
+  /** A sum may lack this many of the invited sites. */
+  readonly maxDropouts: number;
+  /** So many sites may subtract their own share of the noise. */
+  readonly maxColluders: number;
 }
 
 /** The first round in which a discriminator trains. */
@@ -42,7 +52,17 @@ export const firstGeneratorRound = (terms: RoundTerms): number => (terms.warmSta
 
 /** What kind of round comes at this place. */
 export const kindOfRound = (terms: RoundTerms, round: number): RoundPlan['kind'] =>
-  round < firstGeneratorRound(terms) ? 'moments' : 'generator';
+  round < firstGeneratorRound(terms) ? 'moments' : terms.pooled === null ? 'generator' : 'discriminator';
+
+/**
+ * The fewest sites whose updates a sum of this plan may hold. Under `pooled` every site holds the scheme to it: shares of
+ * the noise are made for so many.
+ */
+export const leastContributors = (terms: RoundTerms, plan: Pick<RoundPlan, 'invited'>): number =>
+  terms.pooled === null ? terms.quorum : Math.max(terms.quorum, plan.invited.length - terms.pooled.maxDropouts);
+
+/** Whether a round is in the features of a critic: a moment round after the first. */
+export const needsCritic = (terms: RoundTerms, round: number): boolean => round > 0 && round < terms.momentRounds;
 
 /** The classes a site's generator gradient may use. */
 export function declaredBy(terms: RoundTerms, siteId: string): readonly number[] {

@@ -3,16 +3,17 @@
  * its secrecy, to test how rounds carry phases.
  */
 import type { CoordinatorScheme, SiteScheme } from '../../shared/aggregation/aggregation.ts';
-import { clearCoordinator, packFloat32 } from '../../shared/aggregation/clear.ts';
+import { clearCoordinator, packUpdate } from '../../shared/aggregation/clear.ts';
 import { FedError } from '../../shared/errors.ts';
 
 export const threePhasesSite: SiteScheme = {
   scheme: 'clear',
+  updateStep: () => null,
   async answer({ phase, siteId, downlink, secret, update }) {
     if (phase === 0) return { uplink: { body: { hello: siteId }, tensor: null }, secret: Uint8Array.of(1) };
     // What a site kept from the phase before comes back to it, through any restart.
     if (secret === null || secret[0] !== phase) throw new FedError('STORE_CORRUPT', 'the secret is gone');
-    const tensor = phase === 1 ? packFloat32(update) : null;
+    const tensor = phase === 1 && update !== null ? packUpdate(update) : null;
     return { uplink: { body: { saw: downlink as string[] }, tensor }, secret: Uint8Array.of(phase + 1) };
   },
 };

@@ -29,6 +29,7 @@ const check = (values: number[], clipNorm: number | null = 1, length = values.le
     tensor: spooled(packFloat32(Float32Array.from(values))),
     length,
     clipNorm,
+    integerLimit: null,
   });
 
 test('an update survives packing, little-endian', () => {
@@ -62,7 +63,14 @@ test('the sum is added by site id, in float64, whatever the order of the answers
     ['b', make([-1e8, 3])],
   ];
   const close = (answers: typeof parts) =>
-    clearCoordinator.close({ plan, phase: 0, length: 2, answers: new Map(answers), earlier: async () => new Map() });
+    clearCoordinator.close({
+      plan,
+      phase: 0,
+      length: 2,
+      integers: false,
+      answers: new Map(answers),
+      earlier: async () => new Map(),
+    });
   const result = await close(parts);
   expect(result).toEqual({ sum: Float64Array.of(1, 6), contributors: ['a', 'b', 'c'] });
   expect(await close(parts.toReversed())).toEqual(result);

@@ -35,6 +35,7 @@ const terms: RoundTerms = {
   classes: 3,
   declared: new Map([['c', [1]]]),
   updateClipNorm: 1,
+  pooled: null,
   epsilon: 8,
   delta: 1e-5,
 };
