@@ -97,7 +97,7 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
     const sites = state.sites.map((s) => ({ ...s, present: p.presence.has(s.siteId, now) }));
     const waitedMs = now - began;
     const gatherMs = terms.deadlineMs;
-    const opening = decideOpening({ sites, minSites: Math.max(terms.minSites, terms.quorum), waitedMs, gatherMs });
+    const opening = decideOpening({ sites, minSites: Math.max(terms.minSites, terms.quorum), maxSites: terms.maxSites, waitedMs, gatherMs });
     const why = opening.open ? '' : opening.why;
     if (why !== told && why !== '') p.emit({ kind: 'waiting', round: run.round, why });
     told = why;

@@ -28,6 +28,8 @@ export type Opening =
 export function decideOpening(p: {
   sites: readonly SitePresence[];
   minSites: number;
+  /** Where the scheme has room for so many only. */
+  maxSites?: number | null;
   waitedMs: number;
   gatherMs: number;
 }): Opening {
@@ -38,12 +40,17 @@ export function decideOpening(p: {
     return { open: false, why: `${there.length} of at least ${p.minSites} sites are here`, againInMs: null };
   if (late.length > 0 && p.waitedMs < p.gatherMs)
     return { open: false, why: `waiting for ${late.join(', ')}`, againInMs: p.gatherMs - p.waitedMs };
-  const invited = there.map((s) => s.siteId).sort();
-  const good = there.filter((s) => s.standing === 'good').map((s) => s.siteId);
+  // Those in good standing first, where there is not room for all.
+  const ranked = there.toSorted((a, b) => rank(a) - rank(b) || (a.siteId < b.siteId ? -1 : 1));
+  const chosen = ranked.slice(0, p.maxSites ?? ranked.length);
+  const invited = chosen.map((s) => s.siteId).sort();
+  const good = chosen.filter((s) => s.standing === 'good').map((s) => s.siteId);
   // Too few in good standing to make up a round: then everybody here is needed, and is waited for.
   const awaited = good.length >= p.minSites ? good.sort() : invited;
   return { open: true, invited, awaited };
 }
+
+const rank = (s: SitePresence): number => (s.standing === 'good' ? 0 : 1);
 
 /** A site's standing after a phase was sealed or voided. */
 export function standingAfter(site: SiteRecord, round: RoundRecord): SiteRecord {

@@ -1,5 +1,6 @@
 /** What a well-formed policy must still fulfil, as a list of findings. Pure; `load.ts` turns findings into a refusal. */
-import { epsilonOfPolicy, samplingOf } from './cost.ts';
+import { epsilonOfPolicy, momentRoundsOf, samplingOf } from './cost.ts';
+import { aggregationFindings } from './aggregation-findings.ts';
 import type { Policy } from './schema.ts';
 
 /** One thing that is wrong with a policy, and where. */
@@ -12,6 +13,7 @@ export interface Finding {
 export function findingsOf(policy: Policy): Finding[] {
   return [
     ...modelFindings(policy),
+    ...aggregationFindings(policy),
     ...stepFindings(policy),
     ...siteFindings(policy),
     ...spendFindings(policy),
@@ -19,7 +21,7 @@ export function findingsOf(policy: Policy): Finding[] {
   ];
 }
 
-function modelFindings({ model, labels, aggregation, placement, release, log }: Policy): Finding[] {
+function modelFindings({ model, labels, placement, release, log }: Policy): Finding[] {
   const found: Finding[] = [];
   // A promise nobody keeps must not stand in a policy.
   if (release.audits.length > 0)
@@ -37,13 +39,6 @@ function modelFindings({ model, labels, aggregation, placement, release, log }: 
   if (!named) found.push({ path: ['labels', 'distribution'], message: 'must name every class of the model once' });
   const total = shares.reduce((sum, [, share]) => sum + share, 0);
   if (!(Math.abs(total - 1) < 1e-6)) found.push({ path: ['labels', 'distribution'], message: `adds up to ${total}` });
-  if (aggregation.minSurvivors > aggregation.minSites)
-    found.push({ path: ['aggregation', 'minSurvivors'], message: 'is more than minSites' });
-  if (aggregation.scheme !== 'clear' && aggregation.minSurvivors < 3)
-    found.push({
-      path: ['aggregation', 'minSurvivors'],
-      message: 'below 3, each of two sites learns the other’s update',
-    });
   return found;
 }
 

@@ -181,3 +181,25 @@ export type AggregationScheme = (typeof SCHEMES)[number];
 export type AdaptiveSteps = z.infer<typeof AdaptiveSteps>;
 export type MomentFeatures = z.infer<typeof MomentFeatures>;
 export type WarmStart = z.infer<typeof WarmStart>;
+    bits: z
+      .int()
+      .min(9)
+      .max(29)
+      .optional()
+      .describe('Masked and encrypted values: bits of one value. More cost bytes, fewer cost accuracy.'),
+    maxSites: Count.max(1000).optional().describe('The most sites of a round: sums of so many never wrap around.'),
+    maxColluders: z
+      .int()
+      .min(0)
+      .optional()
+      .describe('secagg: sites that may work together with the coordinator and still learn no other site’s update.'),
+    maxDropouts: z
+      .int()
+      .min(0)
+      .optional()
+      .describe('secagg: invited sites that may vanish at any point of a round that still closes.'),
+    graphAboveSites: Count.max(200)
+      .optional()
+      .describe(
+        'secagg: in rounds of more sites, each masks with a random few only, and the guarantee is statistical.',
+      ),

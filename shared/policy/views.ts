@@ -39,6 +39,7 @@ export function roundTermsOf(policy: CheckedPolicy): RoundTerms {
     adaptiveSteps: training.adaptiveSteps ?? null,
     maxSteps: privacy.maxSteps,
     minSites: aggregation.minSites,
+    maxSites: aggregation.maxSites ?? null,
     quorum: aggregation.minSurvivors,
     deadlineMs: Math.round(aggregation.deadlineSeconds * 1000),
     scheme: aggregation.scheme,

@@ -22,6 +22,8 @@ export interface RoundTerms {
   readonly maxSteps: number;
   /** A round is not opened with fewer sites present. */
   readonly minSites: number;
+  /** A round is not opened with more; null where the scheme sets no limit. */
+  readonly maxSites: number | null;
   /** A phase with fewer answers at its deadline is void. */
   readonly quorum: number;
   readonly deadlineMs: number;

@@ -81,5 +81,7 @@ function differencesOf(plan: RoundPlan, siteId: string, terms: RoundTerms, mostS
     found.push(`${plan.invited.length} sites are invited; the policy asks for at least ${terms.minSites}.`);
   if (declaredBy(terms, siteId).some((k) => !(plan.declarers[k] >= 1)))
     found.push(`declarers leaves out a class that ${siteId} declares.`);
+  if (plan.invited.length > (terms.maxSites ?? Infinity))
+    found.push(`${plan.invited.length} sites are invited; the policy allows at most ${terms.maxSites}.`);
   return found;
 }

@@ -19,6 +19,8 @@ import type { Roster } from '../../shared/identity/roster.ts';
 import type { SiteBounds } from '../../shared/policy/bounds.ts';
 import { loadPolicy } from '../../shared/policy/load.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
+import { SCHEMES } from '../../shared/policy/schema.ts';
+import type { Policy } from '../../shared/policy/schema.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
@@ -50,6 +52,8 @@ export function testPolicy(o: {
   deadlineSeconds?: number;
   maxSteps?: number;
   adaptive?: { ladder: number[]; accuracyAtMost: number; emaBeta: number; graceRounds: number };
+  /** Put over the settings above: another scheme, for instance. */
+  aggregation?: Partial<Policy['aggregation']>;
 }): CheckedPolicy {
   const file = JSON.parse(
     readFileSync(new URL('../../policies/research-consortium.json', import.meta.url), 'utf8'),
@@ -67,8 +71,9 @@ export function testPolicy(o: {
     minSites: o.minSites ?? 3,
     minSurvivors: o.quorum ?? 3,
     deadlineSeconds: o.deadlineSeconds ?? 600,
+    ...o.aggregation,
   });
-  return loadPolicy(file, { availableSchemes: ['clear'] });
+  return loadPolicy(file, { availableSchemes: SCHEMES });
 }
 
 export const testBounds: SiteBounds = {
@@ -83,6 +88,16 @@ export const testBounds: SiteBounds = {
   allowInsecure: false,
   lifetime: { epsilon: 20, delta: 1e-4 },
 };
+
+/** Settings of a masking scheme for test rounds of 3 to 8 sites. */
+export const MASKED = {
+  scheme: 'secagg',
+  bits: 16,
+  maxSites: 8,
+  maxColluders: 0,
+  maxDropouts: 0,
+  graphAboveSites: 100,
+} as const satisfies Partial<Policy['aggregation']>;
 
 /** Values in [-0.2, 0.2), a pure function of `seed`. */
 const valuesOf = (seed: string, n: number): Float32Array =>
