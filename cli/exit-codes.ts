@@ -31,6 +31,8 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   LAYER_WITHOUT_NORM_RULE: EXIT.refused,
   LOG_INVALID: EXIT.invalid,
   SIGNATURE_INVALID: EXIT.invalid,
+  SUM_REFUSED: EXIT.invalid,
+  SUM_DISAGREES: EXIT.invalid,
   STORE_CORRUPT: EXIT.invalid,
   COORDINATOR_UNKNOWN: EXIT.invalid,
   KEYS_EXPOSED: EXIT.invalid,

@@ -26,6 +26,8 @@ export const ERRORS = {
   UPDATE_NOT_FINITE: { retry: 'never', say: 'The update holds a value that is not a finite number.' },
   UPDATE_TOO_LARGE: { retry: 'never', say: 'The update is larger than its clip allows.' },
   UPDATE_SHAPE: { retry: 'never', say: 'The update does not have the shape of the plan.' },
+  SUM_REFUSED: { retry: 'never', say: 'This site does not open the sum it was shown.' },
+  SUM_DISAGREES: { retry: 'next-round', say: 'The sites that opened a sum do not agree on it.' },
   // Privacy
   BUDGET_EXHAUSTED: { retry: 'never', say: 'The privacy budget is spent.' },
   BOUNDS_EXCEEDED: { retry: 'never', say: 'The plan is outside the bounds this site allows.' },
