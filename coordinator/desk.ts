@@ -25,7 +25,7 @@ import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
 import { generatorBlob } from './generators.ts';
-import { rosterBlob } from './round.ts';
+import { phaseBlob, rosterBlob } from './round.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';
 
@@ -90,13 +90,16 @@ export class Desk {
    * For the tensor receiver: every site may read the weights of the generator of now and the roster of the latest plan,
    * and nothing else.
    */
-  async readable(_siteId: string, sha256: string): Promise<string | null> {
+  async readable(siteId: string, sha256: string): Promise<string | null> {
     const { runId, store } = this.#p;
     const { now, latest } = await store.transaction(async (tx) => {
       const run = await tx.run(runId);
       return { now: run === null ? null : await tx.generator(runId, run.round), latest: await tx.latestRound(runId) };
     });
     if (latest?.plan.roster.sha256 === sha256) return rosterBlob(sha256);
+    // What a phase shows is for those who take part in it.
+    if (latest?.status === 'collecting' && latest.blob?.sha256 === sha256 && latest.participants.includes(siteId))
+      return phaseBlob(sha256);
     return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
   }
 
@@ -124,6 +127,7 @@ export class Desk {
         phase,
         downlink: z.json().parse(downlink.body),
         generator: plan.kind === 'moments' ? null : generator.weights,
+        ...(record.blob && { blob: record.blob }),
       };
     });
   }

@@ -3,7 +3,7 @@
  * in the store how far it had come and goes on from there, so the whole may be killed at any instruction and called
  * again: same plan bytes, same downlinks, and the sum applied once.
  */
-import type { CoordinatorScheme, PhaseAnswer } from '../shared/aggregation/aggregation.ts';
+import type { CoordinatorScheme, NextPhase, PhaseAnswer } from '../shared/aggregation/aggregation.ts';
 import { hashJson, sha256Hex } from '../shared/audit/canonical.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
@@ -112,6 +112,7 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
     const entries = sites.reduce((most, s) => Math.max(most, s.epsilon?.entries ?? 0), 0);
     const schedule = p.schedule ?? ((round: number) => nextSteps(terms, round, run.steps ?? FIRST_STEPS, entries));
     const roster = await publishRoster(p);
+    await forgetPhaseBlobs(p);
     const plan = makePlan({ ...p, round: run.round, invited, generatorSha256, checkpoint, roster, before, schedule });
     const jws = await signJson(p.keys, plan, { typ: PLAN_TYP, audience: CONSORTIUM, nowMs: now });
     const decision = openRound(plan, jws, sha256Hex(jws), awaited);
@@ -139,9 +140,10 @@ async function sumUpdates(p: RoundParts, opened: RoundRecord): Promise<Sum | nul
     const result = await closePhase(p, record);
     if (result === null) return null;
     if ('sum' in result) return { values: result.sum, contributors: result.contributors };
-    const { phase, downlinks } = result.next;
+    const { phase, downlinks, quorum } = result.next;
+    const blob = await storePhaseBlob(p, result.next);
     if ('step' in result) throw new FedError('STORE_CORRUPT', 'a step of a round that is not pooled');
-    const decision = enterPhase(record, phase, [...downlinks.keys()]);
+    const decision = enterPhase(record, phase, [...downlinks.keys()], { blob, quorum });
     await p.store.transaction(async (tx) => {
       await tx.putDownlinks(keyOf(decision.next), downlinks);
       await commit(p, tx, decision);
@@ -165,7 +167,8 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
     const settled = await p.store.transaction(async (tx) => {
       const current = await tx.round(runId, round, attempt);
       if (current === null) throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is gone`);
-      const decision = settle(current, { quorum: leastContributors(p.terms, record.plan), deadlinePassed });
+      const quorum = current.quorum ?? leastContributors(p.terms, record.plan);
+      const decision = settle(current, { quorum, deadlinePassed });
       if (decision.next !== current) {
         await commit(p, tx, decision);
         await keepStandings(p, tx, decision.next);
@@ -312,6 +315,21 @@ async function publishRoster({ blobs, roster }: RoundParts): Promise<RosterSeen>
   for (const old of await blobs.list(rosterBlob(''))) if (old.name !== name) await blobs.delete(old.name);
   return seen;
 }
+
+/** Durable before a record refers to it. Those of attempts gone by are removed when the next is opened. */
+async function storePhaseBlob({ blobs }: RoundParts, { blob }: NextPhase): Promise<RoundRecord['blob']> {
+  if (blob === undefined) return undefined;
+  const sha256 = sha256Hex(blob);
+  await blobs.put(phaseBlob(sha256), blob);
+  return { sha256, bytes: blob.length };
+}
+
+async function forgetPhaseBlobs({ blobs }: RoundParts): Promise<void> {
+  for (const old of await blobs.list(phaseBlob(''))) await blobs.delete(old.name);
+}
+
+/** A blob's name: what a phase shows its participants, under this hash. */
+export const phaseBlob = (sha256: string): string => `phase.${sha256}`;
 
 /** A blob's name: the roster under this hash. */
 export const rosterBlob = (sha256: string): string => `roster.${sha256}`;

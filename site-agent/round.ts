@@ -222,7 +222,8 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, take: numbe
   if (bytes === null) throw new FedError('STORE_CORRUPT', `no update of round ${plan.round}`);
   const secret = phase === 0 ? null : (outbox.answer(plan, phase - 1)?.secret ?? null);
   const update = unpackFloat32(bytes);
-  const made = await scheme.answer({ phase, siteId, plan, downlink, secret, update });
+  const blob = work.blob && (await downloadTensor(p.link, work.blob.sha256, { maxBytes: p.maxGeneratorBytes }));
+  const made = await scheme.answer({ phase, siteId, plan, downlink, secret, update, blob });
   const { tensor } = made.uplink;
   // As the other side will see it: what JSON drops must not be signed.
   const body = JSON.parse(JSON.stringify(made.uplink.body ?? null)) as AnswerBody;

@@ -157,11 +157,19 @@ const missing = (record: RoundRecord, inTime: readonly string[]): string[] =>
   record.plan.invited.filter((s) => !inTime.includes(s));
 
 /** A sealed phase leads into the next one: those who were given a downlink take part, all of them awaited. */
-export function enterPhase(record: RoundRecord, phase: number, participants: readonly string[]): Decision {
+export function enterPhase(
+  record: RoundRecord,
+  phase: number,
+  participants: readonly string[],
+  o: { readonly blob?: RoundRecord['blob']; readonly quorum?: number | undefined } = {},
+): Decision {
   if (record.status !== 'sealed' || phase !== record.phase + 1)
     throw new FedError('STORE_CORRUPT', `phase ${phase} after ${record.phase} (${record.status})`);
+  const { blob: _, quorum: __, ...rest } = record;
   const next: RoundRecord = {
-    ...record,
+    ...rest,
+    ...(o.blob && { blob: o.blob }),
+    ...(o.quorum !== undefined && { quorum: o.quorum }),
     phase,
     status: 'collecting',
     participants: [...participants].sort(),

@@ -44,6 +44,10 @@ export const RoundRecord = z.strictObject({
   answers: z.record(SiteId, Sha256Hex),
   /** Site to the code with which it declined, or with which its update was refused, in this attempt. */
   out: z.record(SiteId, z.string()),
+  /** What all participants of this phase may download; absent where there is nothing. */
+  blob: BlobRef.optional(),
+  /** Answers that are enough for this phase; absent: as many as a sum needs. */
+  quorum: z.int().min(1).optional(),
   /** What was refused and logged already, as `site code`: one line each, however often it is tried. */
   refused: z.array(z.string()),
 });

@@ -39,6 +39,8 @@ export interface SiteScheme {
     downlink: unknown;
     secret: Uint8Array | null;
     update: SiteUpdate | null;
+    /** What comes with the phase and is too large for a downlink, checked against its hash; absent where there is none. */
+    blob?: Uint8Array | undefined;
   }): Promise<{ uplink: Uplink; secret: Uint8Array | null }>;
   /**
    * Which discriminator step's update this phase of a `discriminator` round carries, from 0; null for a phase that
@@ -87,6 +89,10 @@ export interface PhaseAnswer {
 export interface NextPhase {
   readonly phase: number;
   readonly downlinks: ReadonlyMap<string, unknown>;
+  /** One byte string for all participants of the phase; it travels apart, by its hash. */
+  readonly blob?: Uint8Array;
+  /** Answers that are enough at the deadline; absent: as many as a sum needs. */
+  readonly quorum?: number;
 }
 
 /** The sum of one discriminator step of a pooled round: whole numbers, exactly. */

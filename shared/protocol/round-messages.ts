@@ -33,6 +33,8 @@ export const NextReply = z.discriminatedUnion('kind', [
     downlink: z.json(),
     /** Null in a moment round. */
     generator: TensorRef.nullable(),
+    /** What the phase has to show that is too large for a downlink; absent where there is nothing. */
+    blob: TensorRef.optional(),
   }),
   z.strictObject({
     kind: z.literal('finished'),
