@@ -29,12 +29,32 @@ export const PoissonGaussianEvent = z.strictObject({
 });
 export type PoissonGaussianEvent = z.infer<typeof PoissonGaussianEvent>;
 
+/**
+ * Skellam noise on a sum of whole numbers that one patient, if taken, moves by a vector of these norms at most; patients
+ * are taken independently with probability `sampleRate`. Everything is in steps of the lattice, rounding included. The
+ * noise is what all sites' shares make together, less those that may be gone or known to the observer.
+ */
+export const PoissonSkellamEvent = z.strictObject({
+  kind: z.literal('poisson-skellam'),
+  sampleRate: z.number().gt(0).max(1),
+  l2: z.number().gt(0),
+  l1: z.number().gt(0),
+  variance: z.number().min(0),
+  count,
+});
+export type PoissonSkellamEvent = z.infer<typeof PoissonSkellamEvent>;
+
 /** A use of private data without any protection. It is written down so that it costs infinity and is never forgotten. */
 export const NotPrivateEvent = z.strictObject({ kind: z.literal('not-private'), count });
 export type NotPrivateEvent = z.infer<typeof NotPrivateEvent>;
 
 /** Every kind there is today. A later kind is one more member, and a rule in each accountant. */
-export const PrivacyEvent = z.discriminatedUnion('kind', [GaussianEvent, PoissonGaussianEvent, NotPrivateEvent]);
+export const PrivacyEvent = z.discriminatedUnion('kind', [
+  GaussianEvent,
+  PoissonGaussianEvent,
+  PoissonSkellamEvent,
+  NotPrivateEvent,
+]);
 export type PrivacyEvent = Readonly<z.infer<typeof PrivacyEvent>>;
 
 /**
@@ -56,6 +76,13 @@ export const gaussianEvent = (noiseMultiplier: number, count = 1): PrivacyEvent 
 export const poissonGaussianEvent = (sampleRate: number, noiseMultiplier: number, count = 1): PrivacyEvent =>
   readEvent({ kind: 'poisson-gaussian', sampleRate, noiseMultiplier, count });
 
+/** `count` pooled releases; `sampleRate` 1 where every patient is in. */
+export const poissonSkellamEvent = (
+  sampleRate: number,
+  { l2, l1, variance }: Readonly<Pick<PoissonSkellamEvent, 'l2' | 'l1' | 'variance'>>,
+  count = 1,
+): PrivacyEvent => readEvent({ kind: 'poisson-skellam', sampleRate, l2, l1, variance, count });
+
 /** `count` steps without any mechanism: no accountant bounds them. */
 export const notPrivateEvent = (count = 1): PrivacyEvent => readEvent({ kind: 'not-private', count });
 
@@ -70,6 +97,8 @@ export function eventKey(event: PrivacyEvent): string {
       return `gaussian ${event.sensitivity} ${event.noiseMultiplier}`;
     case 'poisson-gaussian':
       return `poisson-gaussian ${event.sampleRate} ${event.noiseMultiplier}`;
+    case 'poisson-skellam':
+      return `poisson-skellam ${event.sampleRate} ${event.l2} ${event.l1} ${event.variance}`;
     case 'not-private':
       return 'not-private';
     default:

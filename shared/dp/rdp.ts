@@ -6,6 +6,7 @@
  * their digits. What it is not: a tight accountant; a numerical one reads the same events. Not audited outside.
  */
 import { eventKey, type PrivacyEvent } from './event.ts';
+import { sampledSkellamCurve } from './skellam-rdp.ts';
 import { logAdd, logErfc } from './special.ts';
 
 const tenths = Array.from({ length: 99 }, (_, i) => 1 + (i + 1) / 10);
@@ -106,6 +107,8 @@ export function rdpCurve(event: PrivacyEvent, orders: readonly number[] = RDP_OR
       return Float64Array.from(orders, (alpha) => rdpSampledGaussian(1, event.noiseMultiplier, alpha));
     case 'poisson-gaussian':
       return Float64Array.from(orders, (alpha) => rdpSampledGaussian(event.sampleRate, event.noiseMultiplier, alpha));
+    case 'poisson-skellam':
+      return sampledSkellamCurve(event, orders);
     case 'not-private':
       return new Float64Array(orders.length).fill(Infinity);
     default:

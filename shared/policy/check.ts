@@ -1,6 +1,7 @@
 /** What a well-formed policy must still fulfil, as a list of findings. Pure; `load.ts` turns findings into a refusal. */
 import { epsilonOfPolicy, momentRoundsOf, samplingOf } from './cost.ts';
 import { aggregationFindings } from './aggregation-findings.ts';
+import { pooledFindings } from './pooled-findings.ts';
 import type { Policy } from './schema.ts';
 
 /** One thing that is wrong with a policy, and where. */
@@ -15,13 +16,14 @@ export function findingsOf(policy: Policy): Finding[] {
     ...modelFindings(policy),
     ...aggregationFindings(policy),
     ...stepFindings(policy),
+    ...pooledFindings(policy),
     ...siteFindings(policy),
     ...spendFindings(policy),
     ...whyFindings(policy),
   ];
 }
 
-function modelFindings({ model, labels, placement, release, log }: Policy): Finding[] {
+function modelFindings({ model, labels, release, log }: Policy): Finding[] {
   const found: Finding[] = [];
   // A promise nobody keeps must not stand in a policy.
   if (release.audits.length > 0)
@@ -31,7 +33,6 @@ function modelFindings({ model, labels, placement, release, log }: Policy): Find
     });
   if ((log?.witnessQuorum ?? 0) > 0)
     found.push({ path: ['log', 'witnessQuorum'], message: 'is more than 0, and checkpoints have no cosignatures yet' });
-  if (placement === 'pooled') found.push({ path: ['placement'], message: 'is reserved: "local" alone is available' });
   if (new Set(model.classes).size < model.classes.length)
     found.push({ path: ['model', 'classes'], message: 'names a class twice' });
   const shares = Object.entries(labels.distribution);
@@ -42,7 +43,8 @@ function modelFindings({ model, labels, placement, release, log }: Policy): Find
   return found;
 }
 
-function stepFindings({ training: t, privacy, warmStart }: Policy): Finding[] {
+function stepFindings(policy: Policy): Finding[] {
+  const { training: t, privacy, warmStart } = policy;
   const found: Finding[] = [];
   const steps = t.rounds * t.discriminatorSteps + t.warmupDiscriminatorSteps;
   if (steps > privacy.maxSteps)
@@ -82,6 +84,7 @@ function spendFindings(policy: Policy): Finding[] {
   const found: Finding[] = [];
   for (const id of [undefined, ...Object.keys(policy.sites ?? {})]) {
     const { epsilon, overflowDelta } = epsilonOfPolicyAt(policy, id);
+  if (policy.placement === 'pooled' && policy.pooled === undefined) return [];
     // Written so that NaN is refused too.
     if (epsilon <= privacy.epsilon) continue;
     const path = id === undefined ? ['privacy', 'maxSteps'] : ['sites', id];

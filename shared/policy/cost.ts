@@ -1,9 +1,11 @@
 /** What a policy spends, worked out from the policy alone: the same figure everywhere, before any data is touched. */
 import { costOfEvents, type PrivacyCost } from '../dp/convert.ts';
-import { gaussianEvent, poissonGaussianEvent, type PrivacyEvent, readEvent } from '../dp/event.ts';
+import { gaussianEvent, poissonGaussianEvent, poissonSkellamEvent, type PrivacyEvent, readEvent } from '../dp/event.ts';
 import { lifetimeCost } from '../dp/ledger-math.ts';
 import { overflowDelta } from '../dp/poisson.ts';
+import { pooledDelta } from '../dp/pooled-delta.ts';
 import type { DeepReadonly } from './freeze.ts';
+import { pooledOf, sensitivityOf } from './pooled.ts';
 import { samplingOf } from './sampling.ts';
 import type { Policy } from './schema.ts';
 
@@ -20,6 +22,7 @@ export const momentRoundsOf = ({ warmStart }: DeepReadonly<Policy>): number =>
 export function eventsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): PrivacyEvent[] {
   const { privacy, warmStart } = policy;
   if (privacy.mechanism === 'none-insecure') return [readEvent({ kind: 'not-private', count: privacy.maxSteps + 1 })];
+  if (policy.placement === 'pooled') return pooledEvents(policy, siteId);
   const warm =
     warmStart.kind === 'moments' ? [gaussianEvent(warmStart.noiseMultiplier, warmStart.maxReleases ?? 1)] : [];
   if (privacy.maxSteps === 0) return warm;
@@ -31,7 +34,28 @@ export function eventsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): P
 
 export interface PolicyCost extends PrivacyCost {
   readonly events: readonly PrivacyEvent[];
-  /** The part of `delta` that pays for the cap on the batch. The events are converted at what is left of it. */
+/** The same where sums are pooled: one vector of a patient moves the sum of all sites by so much, and no more. */
+function pooledEvents(policy: DeepReadonly<Policy>, siteId?: string): PrivacyEvent[] {
+  const { privacy, warmStart } = policy;
+  const releases = warmStart.kind === 'moments' ? (warmStart.maxReleases ?? momentRoundsOf(policy)) : 0;
+  const warm = releases > 0 ? [poissonSkellamEvent(1, sensitivityOf(policy, 'moments'), releases)] : [];
+  if (privacy.maxSteps === 0) return warm;
+  const { sampleRate } = samplingOf(policy, siteId);
+  return [...warm, poissonSkellamEvent(sampleRate, sensitivityOf(policy, 'discriminator'), privacy.maxSteps)];
+}
+
+/** The part of delta that is taken before events are converted: see `PolicyCost.overflowDelta`. */
+function reservedDelta(policy: DeepReadonly<Policy>, siteId: string | undefined): number {
+  const overflow = overflowDelta({ ...samplingOf(policy, siteId), steps: policy.privacy.maxSteps });
+  if (policy.placement === 'local') return overflow;
+  const releases = eventsOfPolicy(policy, siteId).reduce((sum, e) => sum + e.count, 0);
+  return overflow + pooledDelta(releases, pooledOf(policy).coordinates);
+}
+
+  /**
+   * The part of `delta` that pays for the cap on the batch and, under `pooled`, for the rounding and the sampler. The
+   * events are converted at what is left of it.
+   */
   readonly overflowDelta: number;
 }
 
@@ -54,7 +78,7 @@ function epsilonAt(policy: DeepReadonly<Policy>, siteId: string | undefined): Po
   const events = eventsOfPolicy(policy, siteId);
   if (privacy.mechanism === 'none-insecure')
     return { epsilon: Infinity, delta: 0, order: NaN, events, overflowDelta: 0 };
-  const overflow = overflowDelta({ ...samplingOf(policy, siteId), steps: privacy.maxSteps });
+  const overflow = reservedDelta(policy, siteId);
   const { epsilon, order } = costOfEvents(events, privacy.delta - overflow);
   return { epsilon, delta: privacy.delta, order, events, overflowDelta: overflow };
 }
