@@ -1,6 +1,5 @@
-/** A policy in sentences: what it spends, and what a site's bounds would say to it. */
+/** What a policy spends, in sentences. */
 import type { PrivacyEvent } from '../shared/dp/event.ts';
-import { type Breach, checkBounds, type SiteBounds } from '../shared/policy/bounds.ts';
 import { epsilonOfPolicy, samplingOf } from '../shared/policy/cost.ts';
 import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
 import { showEpsilon } from './output.ts';
@@ -69,12 +68,3 @@ export function policyText(policy: CheckedPolicy): string {
     ...sites.map((s) => `  ${s.siteId}: epsilon ${showEpsilon(s.spends)}, at most ${s.patientsAtMost} patients`),
   ].join('\n');
 }
-
-/** What the bounds decline. Empty: the site agrees. */
-export const breachesOf = (policy: CheckedPolicy, bounds: SiteBounds, siteId?: string): Breach[] =>
-  checkBounds(policy, bounds, siteId);
-
-export const breachText = (breaches: readonly Breach[]): string =>
-  breaches.length === 0
-    ? 'ok: this site agrees to all of it'
-    : breaches.map((b) => `${b.path}: ${b.sentence}`).join('\n');

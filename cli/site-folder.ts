@@ -19,6 +19,7 @@ import { PublicSigningKey } from '../shared/identity/jwk.ts';
 import { loadOrCreateSiteKeys, type SiteKeys } from '../shared/identity/keys.ts';
 import { SiteBounds } from '../shared/policy/bounds.ts';
 import { lifetimeEpsilonOfPolicy } from '../shared/policy/cost.ts';
+import { differencesOf } from '../shared/policy/diff.ts';
 import type { DeepReadonly } from '../shared/policy/freeze.ts';
 import { type CheckedPolicy, loadPolicyText, policySha256 } from '../shared/policy/load.ts';
 import type { Policy } from '../shared/policy/schema.ts';
@@ -122,18 +123,11 @@ export function boundsFor(policy: DeepReadonly<Policy>): SiteBounds {
 
 function requireSame(pinned: CheckedPolicy, offered: CheckedPolicy): void {
   if (policySha256(pinned) === policySha256(offered)) return;
-  const paths = differingPaths(pinned, offered).slice(0, 12).join(', ');
+  const lines = differencesOf(pinned, offered)
+    .slice(0, 12)
+    .map(({ path, before, after }) => `${path}: ${JSON.stringify(before)} is pinned, ${JSON.stringify(after)} offered`);
   throw new FedError(
     'POLICY_MISMATCH',
-    `the coordinator’s policy ${policySha256(offered)} is not the pinned ${policySha256(pinned)}; they differ in ${paths}`,
+    `the coordinator’s policy ${policySha256(offered)} is not the pinned ${policySha256(pinned)}; ${lines.join('; ')}`,
   );
-}
-
-/** Where two JSON values differ, as paths. */
-function differingPaths(a: unknown, b: unknown, at = ''): string[] {
-  if (a === b) return [];
-  const isTree = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null;
-  if (!isTree(a) || !isTree(b)) return [at];
-  const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])];
-  return keys.flatMap((key) => differingPaths(a[key], b[key], at === '' ? key : `${at}.${key}`));
 }
