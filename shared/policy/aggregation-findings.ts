@@ -1,4 +1,5 @@
 /** What a policy's `aggregation` must fulfil for its scheme: a setting that nothing reads is refused as well. */
+import { problemsOf } from '../aggregation/bfv/parameters.ts';
 import { checkedGraph } from '../aggregation/secagg/graph.ts';
 import { leastSurvivors, thresholdOf } from '../aggregation/secagg/threshold.ts';
 import { WORD_BITS } from '../aggregation/quantise.ts';
@@ -13,7 +14,7 @@ const WANTED = {
   bfv: ['bits', 'maxSites'],
 } as const satisfies Record<Aggregation['scheme'], readonly (keyof Aggregation)[]>;
 
-export function aggregationFindings({ aggregation }: Policy): Finding[] {
+export function aggregationFindings({ aggregation, placement }: Policy): Finding[] {
   const { scheme, minSites, minSurvivors, maxSites, bits } = aggregation;
   const found: Finding[] = [];
   const say = (key: keyof Aggregation, message: string) => found.push({ path: ['aggregation', key], message });
@@ -28,6 +29,11 @@ export function aggregationFindings({ aggregation }: Policy): Finding[] {
   if (maxSites !== undefined && maxSites < minSites) say('maxSites', 'is less than minSites');
   if (maxSites !== undefined && bits !== undefined && bits + Math.ceil(Math.log2(maxSites)) > WORD_BITS)
     say('bits', `${bits} bits for ${maxSites} sites do not fit a word of ${WORD_BITS}`);
+  if (scheme !== 'bfv' && aggregation.steward !== undefined) say('steward', `has no meaning for "${scheme}"`);
+  if (scheme === 'bfv' && placement === 'pooled')
+    say('scheme', '"bfv" is not for pooled steps: each update there carries only a share of the noise');
+  if (scheme === 'bfv' && bits !== undefined && maxSites !== undefined)
+    for (const problem of problemsOf({ bits, maxSites })) say('maxSites', problem);
   return scheme === 'secagg' && found.length === 0 ? collusionFindings(aggregation) : found;
 }
 

@@ -188,6 +188,9 @@ export type WarmStart = z.infer<typeof WarmStart>;
       .optional()
       .describe('Masked and encrypted values: bits of one value. More cost bytes, fewer cost accuracy.'),
     maxSites: Count.max(1000).optional().describe('The most sites of a round: sums of so many never wrap around.'),
+    steward: SiteId.optional().describe(
+      'bfv: which site makes the key; absent, or when it is not there: the first by name.',
+    ),
     maxColluders: z
       .int()
       .min(0)
