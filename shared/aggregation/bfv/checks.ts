@@ -24,6 +24,12 @@ export const CHECK_SECRET_BYTES = 32;
 const BLOCK = 16;
 const ZERO_SALT = new Uint8Array(32);
 
+/**
+ * Why a sum is not opened, in one sentence for every reason: which check failed, and where, is nobody's to know. What a
+ * decryptor says of a ciphertext that somebody else made is how keys of such schemes are found out.
+ */
+export const REFUSED = 'the sum was not opened';
+
 /** One attempt at one round: numbers made for one are never used in another. */
 export interface CheckPlace {
   readonly runId: string;

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import initialize from 'node-seal';
 import type { BatchEncoder, Ciphertext, ComprModeType, MainModule, SEALContext, SecretKey } from 'node-seal';
 import { FedError } from '../../errors.ts';
-import { type CheckPlace, checkNumbers, innerProduct, summedNumbers, tagVector } from './checks.ts';
+import { type CheckPlace, checkNumbers, innerProduct, REFUSED, summedNumbers, tagVector } from './checks.ts';
 import type { TagVector } from './checks.ts';
 import { MIN_NOISE_BUDGET } from './parameters.ts';
 import type { BfvParameters } from './parameters.ts';
@@ -24,12 +24,6 @@ export interface Frame {
   readonly tag: bigint;
   readonly seal: Uint8Array;
 }
-
-/**
- * Why a sum is not opened, in one sentence for every reason: which check failed, and where, is nobody's to know. What a
- * decryptor says of a ciphertext that somebody else made is how keys of such schemes are found out.
- */
-export const REFUSED = 'the sum was not opened';
 
 /** A ciphertext of two polynomials, saved without compression: where its coefficients begin, and how long it is. */
 const COEFFICIENTS_AT = 113;
