@@ -3,7 +3,7 @@ import { loadGeneratorState } from '../coordinator/generators.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import type { GeneratorRecord, SiteRecord, Tx } from '../coordinator/store/store.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
-import { verifyChain } from '../shared/audit/log.ts';
+import { headOfEntries } from '../shared/audit/log.ts';
 import { FedError } from '../shared/errors.ts';
 import { policySha256 } from '../shared/policy/load.ts';
 import { roundTermsOf } from '../shared/policy/views.ts';
@@ -97,7 +97,7 @@ export async function readRun(folder: CoordinatorFolder): Promise<StoredRun> {
     };
   });
   if (generator === null) throw new FedError('STORE_CORRUPT', `run ${runId} has no generator`);
-  verifyChain(log);
+  headOfEntries(log);
   const state = await loadGeneratorState(new FileBlobStore(blobsPath(folder.dir)), runId, generator);
   const stated = sites.flatMap(({ siteId, epsilon }) =>
     epsilon ? [[siteId, epsilon.epsilon ?? Infinity] as const] : [],

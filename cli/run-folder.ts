@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { GanGeneratorTrainer, type GeneratorState } from '../coordinator/gan-generator-trainer.ts';
 import { canonicalJson } from '../shared/audit/canonical.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
-import { verifyChain } from '../shared/audit/log.ts';
+import { headOfEntries } from '../shared/audit/log.ts';
 import type { Engine } from '../shared/engine/program.ts';
 import { drawFakeInputs } from '../shared/gan/batch.ts';
 import { EXPORT_BATCH, generatorOnnx, type GeneratorCard } from '../shared/gan/export.ts';
@@ -126,7 +126,7 @@ export const balancedLabels = (n: number, classes: number): Int32Array =>
  */
 export async function finishRun(o: FinishOptions): Promise<RunSummary> {
   const { policy, engine } = o;
-  const head = verifyChain(o.log);
+  const head = headOfEntries(o.log);
   const { gan } = new GanGeneratorTrainer(engine, policy);
   const classNames = policy.model.classes;
   const distribution = labelDistribution(policy);

@@ -16,6 +16,7 @@ import { refusal } from '../shared/protocol/messages.ts';
 import { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { Bell, Stopped } from '../shared/bell.ts';
+import { SOFTWARE } from '../shared/software.ts';
 import type { GeneratorTrainer } from './core/generator-trainer.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import { Presence } from './core/presence.ts';
@@ -25,6 +26,7 @@ import { Desk } from './desk.ts';
 import { coordinateRound, forgetUploads } from './round.ts';
 import type { RoundParts } from './round.ts';
 import type { GeneratorRecord, Store } from './store/store.ts';
+import { publishCheckpoint } from './witnesses.ts';
 
 export interface CoordinatorOptions {
   readonly policy: CheckedPolicy;
@@ -44,6 +46,8 @@ export interface CoordinatorOptions {
   readonly schedule?: StepSchedule;
   /** How long after its last word a site counts as present, in milliseconds. */
   readonly presenceMs?: number;
+  /** How long a site that left is waited for in a scheme of short exchanges, in milliseconds. */
+  readonly absentMs?: number;
   readonly onEvent?: (event: CoordinatorEvent) => void;
   /** Step 9 of 9: called with every generator that was logged. */
   readonly release?: (generator: GeneratorRecord) => Promise<void>;
@@ -113,6 +117,7 @@ export class Coordinator implements RequestHandler {
       roster: o.roster,
       clock,
       presence: new Presence(o.presenceMs ?? Math.max(60_000, terms.deadlineMs)),
+      absentMs: o.absentMs ?? 5_000,
       bell: new Bell(),
       integerLimit: (plan) => integerLimitOf(o.policy, plan),
       signal: this.#abort.signal,
@@ -186,7 +191,7 @@ export class Coordinator implements RequestHandler {
 
   /** A site's connection closed: it counts as absent until it asks again. The shell calls this where it knows. */
   left(siteId: string): void {
-    this.#parts.presence.left(siteId);
+    this.#parts.presence.left(siteId, this.#parts.clock.now());
     this.#parts.bell.ring();
   }
 
@@ -247,19 +252,27 @@ export class Coordinator implements RequestHandler {
     if (run === null) {
       const first = await storeGenerator(blobs, runId, 0, await trainer.initialState(), trainer);
       const policySha256 = this.#policySha256;
-      run = { runId, policySha256, status: 'running', outcome: null, round: 0 };
+      run = { runId, policySha256, status: 'running', outcome: null, round: 0, software: SOFTWARE };
       const begun = run;
       await store.transaction(async (tx) => {
         await tx.putRun(begun);
         await tx.putGenerator(runId, first);
         const generatorSha256 = first.weights.sha256;
-        const started = { runId, scheme: terms.scheme, rounds: terms.rounds, generatorSha256 };
+        const { scheme, rounds } = terms;
+        const started = { runId, scheme, rounds, generatorSha256, software: SOFTWARE };
         await tx.appendLog(runId, { kind: 'run-started', body: started }, p.clock.now());
         await tx.appendLog(runId, { kind: 'policy-adopted', body: { policySha256 } }, p.clock.now());
       });
     }
     if (run.policySha256 !== this.#policySha256)
       throw new FedError('POLICY_MISMATCH', `run ${runId} began under policy ${run.policySha256}`);
+    if (run.software !== SOFTWARE) {
+      const resumed = { ...run, software: SOFTWARE };
+      await store.transaction(async (tx) => {
+        await tx.putRun(resumed);
+        await tx.appendLog(runId, { kind: 'software-changed', body: { software: SOFTWARE } }, p.clock.now());
+      });
+    }
     if (run.round > 0) await forgetUploads(p, run.round - 1);
     if (run.round > 1) await forgetGenerator(blobs, runId, run.round - 2);
     p.emit({ kind: 'run-started', runId, rounds: terms.rounds, resumedAt: run.round });
@@ -267,7 +280,7 @@ export class Coordinator implements RequestHandler {
   }
 
   async #finish(outcome: 'completed' | 'stopped'): Promise<void> {
-    const { runId, store, clock, emit, wake } = this.#parts;
+    const { runId, store, clock, keys, emit, wake } = this.#parts;
     const rounds = await store.transaction(async (tx) => {
       const run = await tx.run(runId);
       const generator = run === null ? null : await tx.generator(runId, run.round);
@@ -276,6 +289,7 @@ export class Coordinator implements RequestHandler {
       await tx.putRun({ ...run, status: 'finished', outcome });
       const body = { outcome, rounds: run.round, generatorSha256: generator.weights.sha256 };
       await tx.appendLog(runId, { kind: 'run-finished', body }, clock.now());
+      await publishCheckpoint(tx, runId, await tx.logHead(runId), keys);
       return run.round;
     });
     emit({ kind: 'run-finished', outcome, rounds });

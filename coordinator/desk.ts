@@ -9,11 +9,17 @@ import { CONSORTIUM, verifyJson } from '../shared/identity/signed.ts';
 import type { TensorOffer } from '../shared/protocol/messages.ts';
 import { parseMessage } from '../shared/protocol/messages.ts';
 import {
+  ADOPTION_TYP,
   ANSWER_TYP,
+  AdoptionStatement,
   AnswerStatement,
+  CheckpointGet,
+  DECLINE_TYP,
   EPSILON_TYP,
   EpsilonStatement,
+  LogCosign,
   LogRead,
+  PolicyAdopt,
   RoundAnswer,
   RoundDecline,
   SiteNext,
@@ -25,9 +31,11 @@ import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
 import { generatorBlob } from './generators.ts';
-import { phaseBlob, rosterBlob } from './round.ts';
+import { countedAnswers, phaseBlob, rosterBlob } from './round.ts';
+import { discriminatorBlob } from './pooled-round.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';
+import { checkpointReply, takeCosignature, uncosigned } from './witnesses.ts';
 
 /** Bytes of a page of the log: below what one message may have, with room for the envelope. */
 const PAGE_BYTES = 192 * 1024;
@@ -38,6 +46,8 @@ export class Desk {
   readonly #p: RoundParts;
   /** Agent process of each site, as it last called itself. */
   readonly #sessions = new Map<string, string>();
+  /** Sessions that were shown the run's last checkpoint. */
+  readonly #offeredLast = new Set<string>();
 
   constructor(parts: RoundParts) {
     this.#p = parts;
@@ -53,13 +63,19 @@ export class Desk {
     if (TensorReceiver.handles(type)) return this.#tensor(siteId, type, payload);
     switch (type) {
       case 'site.next':
-        return this.#next(siteId, parseMessage(SiteNext, payload));
+        return this.#next(entry, parseMessage(SiteNext, payload));
       case 'round.answer':
         return this.#answer(entry, parseMessage(RoundAnswer, payload));
       case 'round.decline':
-        return this.#decline(siteId, parseMessage(RoundDecline, payload));
+        return this.#decline(entry, parseMessage(RoundDecline, payload));
+      case 'policy.adopt':
+        return this.#adopt(entry, parseMessage(PolicyAdopt, payload));
       case 'log.read':
         return this.#readLog(parseMessage(LogRead, payload));
+      case 'log.checkpoint':
+        return this.#checkpoint(parseMessage(CheckpointGet, payload));
+      case 'log.cosign':
+        return this.#cosign(entry, parseMessage(LogCosign, payload));
       default:
         throw new FedError('MESSAGE_INVALID', `site=${siteId}: no request ${type}`);
     }
@@ -87,23 +103,30 @@ export class Desk {
   }
 
   /**
-   * For the tensor receiver: every site may read the weights of the generator of now and the roster of the latest plan,
-   * and nothing else.
+   * For the tensor receiver: every site may read the weights of the generator and of the pooled discriminator of now, the
+   * critic of the next moment round and the roster of the latest plan, and nothing else.
    */
   async readable(siteId: string, sha256: string): Promise<string | null> {
     const { runId, store } = this.#p;
-    const { now, latest } = await store.transaction(async (tx) => {
+    const { now, latest, discriminator } = await store.transaction(async (tx) => {
       const run = await tx.run(runId);
-      return { now: run === null ? null : await tx.generator(runId, run.round), latest: await tx.latestRound(runId) };
+      return {
+        now: run === null ? null : await tx.generator(runId, run.round),
+        latest: await tx.latestRound(runId),
+        discriminator: run?.discriminator,
+      };
     });
     if (latest?.plan.roster.sha256 === sha256) return rosterBlob(sha256);
+    if (discriminator?.weights.sha256 === sha256) return discriminatorBlob(runId, discriminator.total, 'weights');
     // What a phase shows is for those who take part in it.
     if (latest?.status === 'collecting' && latest.blob?.sha256 === sha256 && latest.participants.includes(siteId))
       return phaseBlob(sha256);
+    if (now?.critic?.sha256 === sha256) return generatorBlob(runId, now.round, 'critic');
     return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
   }
 
-  async #next(siteId: string, { session }: SiteNext): Promise<NextReply> {
+  async #next(entry: RosterEntry, { session }: SiteNext): Promise<NextReply> {
+    const { siteId } = entry;
     const { runId, store, presence, clock } = this.#p;
     const before = this.#sessions.get(siteId);
     this.#sessions.set(siteId, session);
@@ -112,11 +135,17 @@ export class Desk {
       const run = await tx.run(runId);
       const generator = run === null ? null : await tx.generator(runId, run.round);
       if (run === null || generator === null) return { kind: 'idle' };
-      if (run.outcome !== null) return { kind: 'finished', runId, outcome: run.outcome, generator: generator.weights };
       const record = await tx.latestRound(runId);
-      if (record === null || record.plan.round !== run.round || record.status !== 'collecting') return { kind: 'idle' };
-      if (!record.participants.includes(siteId) || record.out[siteId] !== undefined) return { kind: 'idle' };
-      if (record.answers[siteId] !== undefined) return { kind: 'idle' };
+      if (run.outcome !== null) {
+        // The last checkpoint is offered once a session: a site that refuses it shall still hear the end.
+        const offer = this.#offeredLast.has(session) ? null : await this.#uncosigned(tx, entry, record);
+        this.#offeredLast.add(session);
+        return offer ?? { kind: 'finished', runId, outcome: run.outcome, generator: generator.weights };
+      }
+      const wanted = record?.plan.round === run.round && record.status === 'collecting' ? record : null;
+      const open = wanted?.participants.includes(siteId) && wanted.out[siteId] === undefined ? wanted : null;
+      if (open === null || record === null || open.answers[siteId] !== undefined)
+        return (await this.#uncosigned(tx, entry, record)) ?? { kind: 'idle' };
       const { plan, planJws, phase } = record;
       const downlink = await tx.downlink({ ...plan, phase }, siteId);
       if (downlink === null) throw new FedError('STORE_CORRUPT', `no downlink for ${siteId} in ${nameOf(record)}`);
@@ -126,8 +155,10 @@ export class Desk {
         plan: planJws,
         phase,
         downlink: z.json().parse(downlink.body),
-        generator: plan.kind === 'moments' ? null : generator.weights,
+        generator: plan.kind === 'generator' ? generator.weights : null,
+        discriminator: plan.kind === 'discriminator' ? (run.discriminator?.weights ?? null) : null,
         ...(record.blob && { blob: record.blob }),
+        critic: plan.criticSha256 === null ? null : (generator.critic ?? null),
       };
     });
   }
@@ -175,6 +206,7 @@ export class Desk {
         length: trainer.updateLength(plan),
         clipNorm: plan.kind === 'generator' ? terms.updateClipNorm : null,
         integerLimit: this.#p.integerLimit(plan),
+        earlier: (phase) => countedAnswers(this.#p, { ...placeOf(record), phase }),
       });
 
     const decision = await store.transaction(async (tx) => {
@@ -240,20 +272,62 @@ export class Desk {
     this.#p.bell.ring();
   }
 
-  async #decline(siteId: string, d: RoundDecline): Promise<null> {
+  async #decline(entry: RosterEntry, d: RoundDecline): Promise<null> {
     const { store, runId } = this.#p;
+    const { siteId } = entry;
     if (!(d.code in ERRORS)) throw new FedError('MESSAGE_INVALID', `site=${siteId}: no code ${d.code}`);
     if (d.runId !== runId) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: run ${d.runId}`);
     const decision = await store.transaction(async (tx) => {
       const record = await tx.round(runId, d.round, d.attempt);
       if (record === null) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: no round ${d.round}.${d.attempt}`);
-      const decided = decline(record, siteId, { ...d, phase: record.phase }, d.code as ErrorCode);
+      const { round, attempt, code, signature } = d;
+      const planSha256 = sha256Hex(record.planJws);
+      await requireStatement(entry, signature, DECLINE_TYP, { siteId, runId, round, attempt, code, planSha256 });
+      const said = { code: code as ErrorCode, signature };
+      const decided = decline(record, siteId, { ...d, phase: record.phase }, said);
       await this.#save(tx, decided);
       return decided;
     });
     if (decision.log.length > 0)
       this.#p.emit({ kind: 'declined', round: d.round, siteId, code: d.code, detail: d.detail });
     this.#p.bell.ring();
+    return null;
+  }
+
+  /** What this site should cosign: the checkpoint of the latest plan, or the run's last. */
+  async #uncosigned(tx: Tx, entry: RosterEntry, latest: RoundRecord | null): Promise<NextReply | null> {
+    const { runId, keys } = this.#p;
+    const checkpoint = await uncosigned(tx, runId, latest?.plan.checkpoint.size ?? 0, entry, keys.signing);
+    return checkpoint && { kind: 'witness', runId, checkpoint };
+  }
+
+  async #checkpoint(q: z.infer<typeof CheckpointGet>) {
+    return this.#p.store.transaction((tx) => checkpointReply(tx, q));
+  }
+
+  async #cosign(entry: RosterEntry, q: z.infer<typeof LogCosign>): Promise<null> {
+    const { store, keys, bell } = this.#p;
+    await store.transaction((tx) => takeCosignature(tx, q, entry, keys.signing));
+    bell.ring();
+    return null;
+  }
+
+  /** A site takes part under this policy; logged once per version of its software. */
+  async #adopt(entry: RosterEntry, { runId, statement }: z.infer<typeof PolicyAdopt>): Promise<null> {
+    const { store, terms, clock } = this.#p;
+    const { siteId } = entry;
+    const { policySha256 } = terms;
+    if (runId !== this.#p.runId) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: run ${runId}`);
+    const o = { typ: ADOPTION_TYP, audience: CONSORTIUM, schema: AdoptionStatement };
+    const { software } = (await verifyJson(statement, entry.signing, o)).body;
+    await requireStatement(entry, statement, ADOPTION_TYP, { siteId, runId, policySha256, software });
+    await store.transaction(async (tx) => {
+      const site = (await tx.sites(runId)).find((s) => s.siteId === siteId);
+      if (site === undefined || site.software === software) return;
+      const body = { siteId, policySha256, software, statement };
+      await tx.appendLog(runId, { kind: 'site-adopted', body }, clock.now());
+      await tx.putSite(runId, { ...site, software });
+    });
     return null;
   }
 
@@ -281,6 +355,13 @@ export class Desk {
     await tx.putRound(next);
     for (const draft of log) await tx.appendLog(next.plan.runId, draft, this.#p.clock.now());
   }
+}
+
+/** @throws {FedError} SIGNATURE_INVALID when the site did not sign exactly this. */
+async function requireStatement(site: RosterEntry, jws: string, typ: string, expected: unknown): Promise<void> {
+  const { body } = await verifyJson(jws, site.signing, { typ, audience: CONSORTIUM, schema: z.unknown() });
+  if (hashJson(body) !== hashJson(expected))
+    throw new FedError('SIGNATURE_INVALID', `site=${site.siteId}: it signed something else under ${typ}`);
 }
 
 async function answerOf(tx: Tx, a: RoundAnswer, siteId: string): Promise<string | null> {

@@ -4,7 +4,8 @@
  * again: same plan bytes, same downlinks, and the sum applied once.
  */
 import type { CoordinatorScheme, NextPhase, PhaseAnswer } from '../shared/aggregation/aggregation.ts';
-import { hashJson, sha256Hex } from '../shared/audit/canonical.ts';
+import { hashJson, sha256Hex, sumDigest } from '../shared/audit/canonical.ts';
+import type { LogDraft } from '../shared/audit/entry.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
 import type { ErrorCode } from '../shared/errors.ts';
@@ -15,11 +16,12 @@ import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import { PLAN_TYP } from '../shared/protocol/round-messages.ts';
 import type { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
-import { leastContributors } from '../shared/protocol/terms.ts';
+import { kindOfRound, leastContributors } from '../shared/protocol/terms.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import type { Bell } from '../shared/bell.ts';
 import type { GeneratorTrainer } from './core/generator-trainer.ts';
 import { makePlan } from './core/make-plan.ts';
+import { inviteForSums, stepsLeft } from './core/pooled-state.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import { FIRST_STEPS, meanOfFakes, nextSteps, stepsAfter } from './core/step-schedule.ts';
 import type { Presence } from './core/presence.ts';
@@ -29,6 +31,8 @@ import { decideOpening, standingAfter } from './core/standing.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { forgetGenerator, loadGeneratorState, storeGenerator } from './generators.ts';
 import type { GeneratorRecord, PhaseKey, RoundRecord, Store, Tx } from './store/store.ts';
+import { beginDiscriminator, takePooledRound } from './pooled-round.ts';
+import { footingOf, publishCheckpoint } from './witnesses.ts';
 
 export interface RoundParts {
   readonly runId: string;
@@ -42,6 +46,8 @@ export interface RoundParts {
   readonly roster: () => Roster;
   readonly clock: Clock;
   readonly presence: Presence;
+  /** How long a site that left is waited for, where the scheme can go on without it. */
+  readonly absentMs: number;
   /** How large the whole numbers of an update may be; null where updates are floats. */
   readonly integerLimit: (plan: RoundRecord['plan']) => number | null;
   readonly bell: Bell;
@@ -65,7 +71,14 @@ interface Sum {
  * @throws {Stopped} when the signal is aborted; the next call goes on.
  */
 export async function coordinateRound(p: RoundParts): Promise<boolean> {
+  if (p.terms.pooled !== null && (await nextKind(p)) === 'discriminator') await beginDiscriminator(p);
   const opened = await openOrResume(p);
+  if (opened.plan.kind === 'discriminator') {
+    const pooled = await takePooledRound(p, opened, { collect, closePhase, enterNext, commit });
+    if (pooled === null) return false;
+    await release(p, pooled);
+    return true;
+  }
   const sum = await sumUpdates(p, opened);
   if (sum === null) return false;
   const generator = await stepGenerator(p, opened.plan, sum);
@@ -97,7 +110,13 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
     const sites = state.sites.map((s) => ({ ...s, present: p.presence.has(s.siteId, now) }));
     const waitedMs = now - began;
     const gatherMs = terms.deadlineMs;
-    const opening = decideOpening({ sites, minSites: Math.max(terms.minSites, terms.quorum), maxSites: terms.maxSites, waitedMs, gatherMs });
+    const opening = decideOpening({
+      sites,
+      minSites: Math.max(terms.minSites, terms.quorum),
+      maxSites: terms.maxSites,
+      waitedMs,
+      gatherMs,
+    });
     const why = opening.open ? '' : opening.why;
     if (why !== told && why !== '') p.emit({ kind: 'waiting', round: run.round, why });
     told = why;
@@ -105,21 +124,45 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
       await p.bell.wait(rings, opening.againInMs === null ? null : now + opening.againInMs, clock, p.signal);
       continue;
     }
+    const footing = await footingNow(p, latest);
+    if (!footing.firm) {
+      // Idle sites are offered the checkpoint when they ask; a site that was away comes again.
+      if (footing.why !== told) p.emit({ kind: 'waiting', round: run.round, why: (told = footing.why) });
+      p.wake();
+      await p.bell.wait(rings, null, clock, p.signal);
+      continue;
+    }
+    const { witnessed } = footing;
     const { checkpoint, generator } = state;
     const before = again ? latest.plan : null;
-    const { invited, awaited } = opening;
+    const { awaited } = opening;
+    const invited = terms.pooled === null ? opening.invited : inviteForSums(opening, terms.pooled);
     const generatorSha256 = generator.weights.sha256;
+    const criticSha256 = generator.critic?.sha256 ?? null;
     const entries = sites.reduce((most, s) => Math.max(most, s.epsilon?.entries ?? 0), 0);
     const schedule = p.schedule ?? ((round: number) => nextSteps(terms, round, run.steps ?? FIRST_STEPS, entries));
     const roster = await publishRoster(p);
     await forgetPhaseBlobs(p);
-    const plan = makePlan({ ...p, round: run.round, invited, generatorSha256, checkpoint, roster, before, schedule });
+    const plan = makePlan({
+      ...p,
+      round: run.round,
+      invited,
+      generatorSha256,
+      criticSha256,
+      checkpoint,
+      witnessed,
+      roster,
+      before,
+      stepsLeft: before?.kind === 'discriminator' ? stepsLeft(before, run.discriminator) : undefined,
+      schedule,
+    });
     const jws = await signJson(p.keys, plan, { typ: PLAN_TYP, audience: CONSORTIUM, nowMs: now });
-    const decision = openRound(plan, jws, sha256Hex(jws), awaited);
+    const decision = openRound(plan, jws, sha256Hex(jws), awaited, p.scheme.firstQuorum?.(plan));
     await store.transaction(async (tx) => {
       for (const site of sites)
         if (site.standing === 'good' && !site.present)
           await tx.putSite(p.runId, { ...withoutPresence(site), standing: 'missed' });
+      await publishCheckpoint(tx, p.runId, checkpoint, p.keys);
       await tx.putDownlinks(keyOf(decision.next), p.scheme.open(plan));
       await commit(p, tx, decision);
     });
@@ -140,18 +183,34 @@ async function sumUpdates(p: RoundParts, opened: RoundRecord): Promise<Sum | nul
     const result = await closePhase(p, record);
     if (result === null) return null;
     if ('sum' in result) return { values: result.sum, contributors: result.contributors };
-    const { phase, downlinks, quorum } = result.next;
-    const blob = await storePhaseBlob(p, result.next);
     if ('step' in result) throw new FedError('STORE_CORRUPT', 'a step of a round that is not pooled');
-    const decision = enterPhase(record, phase, [...downlinks.keys()], { blob, quorum });
-    await p.store.transaction(async (tx) => {
-      await tx.putDownlinks(keyOf(decision.next), downlinks);
-      await commit(p, tx, decision);
-    });
-    record = decision.next;
-    p.emit({ kind: 'phase-opened', round: record.plan.round, attempt: record.plan.attempt, phase });
-    p.wake();
+    record = await enterNext(p, record, result.next);
   }
+}
+
+/** A sealed phase leads into the next. @param also - commits with it or not at all. */
+async function enterNext(
+  p: RoundParts,
+  record: RoundRecord,
+  next: NextPhase,
+  also?: (tx: Tx) => Promise<void>,
+): Promise<RoundRecord> {
+  const { phase, downlinks, quorum } = next;
+  const blob = await storePhaseBlob(p, next);
+  const decision = enterPhase(record, phase, [...downlinks.keys()], { blob, quorum });
+  await p.store.transaction(async (tx) => {
+    await also?.(tx);
+    await tx.putDownlinks(keyOf(decision.next), downlinks);
+    await commit(p, tx, decision);
+  });
+  p.emit({ kind: 'phase-opened', round: record.plan.round, attempt: record.plan.attempt, phase });
+  p.wake();
+  return decision.next;
+}
+
+async function nextKind({ store, runId, terms }: RoundParts) {
+  const run = await store.transaction((tx) => tx.run(runId));
+  return kindOfRound(terms, run?.round ?? 0);
 }
 
 /**
@@ -163,12 +222,15 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
   const deadline = p.clock.now() + record.plan.deadlineMs;
   for (;;) {
     const rings = p.bell.rings;
-    const deadlinePassed = p.clock.now() >= deadline;
+    const now = p.clock.now();
+    const deadlinePassed = now >= deadline;
+    const left = p.scheme.goesOnWithoutAbsent === true ? leftSites(p, record) : new Map<string, number>();
+    const absent = [...left].filter(([, until]) => now >= until).map(([siteId]) => siteId);
     const settled = await p.store.transaction(async (tx) => {
       const current = await tx.round(runId, round, attempt);
       if (current === null) throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is gone`);
       const quorum = current.quorum ?? leastContributors(p.terms, record.plan);
-      const decision = settle(current, { quorum, deadlinePassed });
+      const decision = settle(current, { quorum, deadlinePassed, absent });
       if (decision.next !== current) {
         await commit(p, tx, decision);
         await keepStandings(p, tx, decision.next);
@@ -177,8 +239,19 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
     });
     if (settled.status === 'void') await afterVoid(p, settled, 'ROUND_VOID', deadlinePassed);
     if (settled.status !== 'collecting') return settled;
-    await p.bell.wait(rings, deadline, p.clock, p.signal);
+    const soonest = Math.min(deadline, ...[...left.values()].filter((until) => until > now));
+    await p.bell.wait(rings, soonest, p.clock, p.signal);
   }
+}
+
+/** Participants whose connection has closed, and until when each is waited for. */
+function leftSites({ presence, absentMs }: RoundParts, record: RoundRecord): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const siteId of record.participants) {
+    const at = presence.leftAt(siteId);
+    if (at !== null) found.set(siteId, at + absentMs);
+  }
+  return found;
 }
 
 async function closePhase(p: RoundParts, record: RoundRecord) {
@@ -201,7 +274,7 @@ async function closePhase(p: RoundParts, record: RoundRecord) {
 }
 
 /** The answers of a phase that is sealed. All that were accepted count: none is accepted after the seal. */
-async function countedAnswers(p: RoundParts, key: PhaseKey): Promise<ReadonlyMap<string, PhaseAnswer>> {
+export async function countedAnswers(p: RoundParts, key: PhaseKey): Promise<ReadonlyMap<string, PhaseAnswer>> {
   const answers = new Map<string, PhaseAnswer>();
   for (const { siteId, body, tensor } of await p.store.transaction((tx) => tx.answers(key))) {
     const upload = tensor === null ? null : await p.receiver.received(siteId, tensor.sha256);
@@ -233,13 +306,15 @@ async function stepGenerator(p: RoundParts, plan: RoundRecord['plan'], sum: Sum)
 async function logAndPublish(p: RoundParts, plan: RoundRecord['plan'], sum: Sum, generator: GeneratorRecord) {
   const { runId } = p;
   const { round, attempt } = plan;
+  const clipNorm = plan.kind === 'moments' ? null : p.terms.updateClipNorm;
+  const aggregation = { length: sum.values.length, clipNorm, sumSha256: [sumDigest(sum.values)] };
   const fakes = await p.store.transaction(async (tx) => {
     const run = await tx.run(runId);
     const record = await tx.round(runId, round, attempt);
     if (run === null || record === null || run.round !== round)
       throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is closed already`);
     const generatorSha256 = generator.weights.sha256;
-    await commit(p, tx, closeRound(record, { generatorSha256, contributors: sum.contributors }));
+    await commit(p, tx, closeRound(record, { generatorSha256, contributors: sum.contributors, ...aggregation }));
     await tx.putGenerator(runId, generator);
     // Reports come with the first phase; those of sites that are in the sum count.
     const answers = await tx.answers({ runId, round, attempt, phase: 0 });
@@ -289,21 +364,39 @@ async function keepStandings(p: RoundParts, tx: Tx, record: RoundRecord): Promis
   }
 }
 
-/** The run's sites: everybody active in the roster. One that joins a run under way is not waited for until it came. */
+/**
+ * The run's sites: everybody active in the roster. One that joins a run under way is not waited for until it came. What
+ * is new in the roster goes into the log: names, keys, and who may not take part any more.
+ */
 async function enrolled(p: RoundParts, tx: Tx) {
   const known = new Map((await tx.sites(p.runId)).map((s) => [s.siteId, s]));
-  const active = p.roster().sites.filter((s) => s.status === 'active');
   const begun = (await tx.latestRound(p.runId)) !== null;
-  for (const entry of active) {
-    const { siteId } = entry;
-    if (known.has(siteId)) continue;
-    const site = { siteId, standing: begun ? 'missed' : 'good', declined: null, epsilon: null } as const;
+  for (const { siteId, status, signing, sealing } of p.roster().sites) {
+    const before = known.get(siteId);
+    if (before === undefined && status === 'revoked') continue;
+    const keysSha256 = hashJson({ signing, sealing });
+    const revoked = status === 'revoked';
+    if (before?.keysSha256 === keysSha256 && (before.revoked ?? false) === revoked) continue;
+    const fresh = { siteId, standing: begun ? 'missed' : 'good', declined: null, epsilon: null } as const;
+    const site = { ...(before ?? fresh), keysSha256, revoked };
     known.set(siteId, site);
     await tx.putSite(p.runId, site);
-    const body = { siteId, keysSha256: hashJson({ signing: entry.signing, sealing: entry.sealing }) };
-    await tx.appendLog(p.runId, { kind: 'site-enrolled', body }, p.clock.now());
+    const draft: LogDraft = revoked
+      ? { kind: 'site-revoked', body: { siteId } }
+      : { kind: before ? 'site-keys-changed' : 'site-enrolled', body: { siteId, signing, sealing } };
+    await tx.appendLog(p.runId, draft, p.clock.now());
   }
+  const active = p.roster().sites.filter((s) => s.status === 'active');
   return active.map((s) => known.get(s.siteId)!);
+}
+
+/** Whether the last plan's checkpoint has been cosigned by enough sites for another plan to rest on it. */
+async function footingNow({ store, runId, keys, terms, roster }: RoundParts, latest: RoundRecord | null) {
+  const lastPlan = latest?.plan.checkpoint.size ?? null;
+  const quorum = terms.witnessQuorum;
+  return store.transaction((tx) =>
+    footingOf(tx, { runId, lastPlan, roster: roster(), coordinator: keys.signing, quorum }),
+  );
 }
 
 /** Puts the roster where sites can fetch it by its hash; no attempt is open now, so an older one is wanted by nobody. */

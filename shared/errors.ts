@@ -28,6 +28,11 @@ export const ERRORS = {
   UPDATE_SHAPE: { retry: 'never', say: 'The update does not have the shape of the plan.' },
   SUM_REFUSED: { retry: 'never', say: 'This site does not open the sum it was shown.' },
   SUM_DISAGREES: { retry: 'next-round', say: 'The sites that opened a sum do not agree on it.' },
+  // Secure aggregation
+  SHARE_INVALID: { retry: 'next-round', say: 'A sealed share does not open, or shares do not fit together.' },
+  SURVIVORS_DIFFER: { retry: 'never', say: 'Two lists of the sites in one sum were shown.' },
+  SURVIVORS_TOO_FEW: { retry: 'never', say: 'A sum of so few sites would say too much about each.' },
+  SUM_TOO_LARGE: { retry: 'next-round', say: 'A sum is larger than its updates can add up to.' },
   // Privacy
   BUDGET_EXHAUSTED: { retry: 'never', say: 'The privacy budget is spent.' },
   BOUNDS_EXCEEDED: { retry: 'never', say: 'The plan is outside the bounds this site allows.' },
@@ -43,6 +48,9 @@ export const ERRORS = {
   DATASET_INVALID: { retry: 'never', say: 'The dataset cannot be used.' },
   STORE_CORRUPT: { retry: 'never', say: 'Stored state does not match its own hashes.' },
   LOG_INVALID: { retry: 'never', say: 'The round log does not verify.' },
+  LOG_FORKED: { retry: 'never', say: 'The round log contradicts one that was seen before.' },
+  LOG_REWOUND: { retry: 'never', say: 'The round log is shorter than it was.' },
+  WITNESSES_MISSING: { retry: 'never', say: 'A plan lacks the cosignatures that the policy asks for.' },
 } as const satisfies Record<string, { retry: 'never' | 'next-round'; say: string }>;
 
 export type ErrorCode = keyof typeof ERRORS;

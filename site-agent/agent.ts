@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto';
 import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
 import { siteScheme } from '../shared/aggregation/registry.ts';
 import { Bell, Stopped } from '../shared/bell.ts';
+import { sha256Hex } from '../shared/audit/canonical.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { PublicSigningKey } from '../shared/identity/jwk.ts';
 import type { SiteKeys } from '../shared/identity/keys.ts';
+import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
 import type { RosterSeen } from '../shared/identity/roster.ts';
 import { requireWithinBounds } from '../shared/policy/bounds.ts';
 import type { SiteBounds } from '../shared/policy/bounds.ts';
@@ -18,7 +20,8 @@ import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import type { CoordinatorLink } from '../shared/protocol/link.ts';
 import { parseMessage } from '../shared/protocol/messages.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
-import { NextReply } from '../shared/protocol/round-messages.ts';
+import { DECLINE_TYP, NextReply } from '../shared/protocol/round-messages.ts';
+import type { DeclineStatement } from '../shared/protocol/round-messages.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { runBudgetOf } from './core/budget.ts';
 import type { RunBudget } from './core/budget.ts';
@@ -28,6 +31,7 @@ import { takeRound } from './round.ts';
 import type { SiteParts, Work } from './round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox } from './shell/outbox.ts';
+import { cosign, followLog } from './witness.ts';
 import { RosterKeeper } from './shell/roster-keeper.ts';
 
 export interface SiteAgentOptions {
@@ -170,6 +174,10 @@ export class SiteAgent {
         return { done: true, outcome: reply.outcome };
       }
       if (reply.kind === 'idle') return { done: false, waitMs: this.#pollMs };
+      if (reply.kind === 'witness') {
+        await cosign(this.#p, reply.runId, await followLog(this.#p, reply.runId, reply.checkpoint));
+        return { done: false, waitMs: 0 };
+      }
       work = reply;
       return { done: false, waitMs: (await takeRound(this.#p, work)) ? 0 : this.#pollMs };
     } catch (error) {
@@ -193,9 +201,13 @@ export class SiteAgent {
     const place = placeOf(work.plan);
     if (place === null) return;
     const { runId, round, attempt } = place;
-    this.#p.emit({ kind: 'declined', round, code, detail });
+    const { siteId, keys, clock, link, emit } = this.#p;
+    emit({ kind: 'declined', round, code, detail });
+    const statement: DeclineStatement = { siteId, runId, round, attempt, code, planSha256: sha256Hex(work.plan) };
+    const o = { typ: DECLINE_TYP, audience: CONSORTIUM, nowMs: clock.now() };
+    const signature = await signJson(keys, statement, o);
     try {
-      await this.#p.link.call('round.decline', { runId, round, attempt, code, detail: detail.slice(0, 2000) });
+      await link.call('round.decline', { runId, round, attempt, code, detail: detail.slice(0, 2000), signature });
     } catch (error) {
       // Lost or too late: the same plan will be declined again, or there will be another.
       if (!(error instanceof FedError)) throw error;

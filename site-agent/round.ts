@@ -4,10 +4,9 @@
  * before the next thing happens, so the whole may be killed at any instruction and called again.
  */
 import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
-import { packFloat32, unpackFloat32 } from '../shared/aggregation/clear.ts';
+import { packFloat32, packUpdate, unpackFloat32, unpackUpdate } from '../shared/aggregation/clear.ts';
 import { sha256Hex } from '../shared/audit/canonical.ts';
-import { verifyChain } from '../shared/audit/log.ts';
-import { EMPTY_LOG } from '../shared/audit/log.ts';
+import { requireWitnesses } from '../shared/audit/witness.ts';
 import { Stopped } from '../shared/bell.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { PrivacyEvent } from '../shared/dp/event.ts';
@@ -17,26 +16,28 @@ import type { SiteKeys } from '../shared/identity/keys.ts';
 import { CONSORTIUM, signJson, verifyJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import type { CoordinatorLink } from '../shared/protocol/link.ts';
-import { parseMessage } from '../shared/protocol/messages.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
-import type { EpsilonStatement, NextReply } from '../shared/protocol/round-messages.ts';
+import type { AdoptionStatement, EpsilonStatement, NextReply } from '../shared/protocol/round-messages.ts';
 import {
+  ADOPTION_TYP,
   ANSWER_TYP,
   EPSILON_TYP,
   FakesReport,
-  LogPage,
   PLAN_TYP,
   statementOf,
 } from '../shared/protocol/round-messages.ts';
 import { downloadTensor, uploadTensor } from '../shared/protocol/tensor-transfer.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
+import { SOFTWARE } from '../shared/software.ts';
 import type { LifetimeBudget, RunBudget } from './core/budget.ts';
 import { checkPlan } from './core/check-plan.ts';
 import type { SiteComputation } from './core/computation.ts';
 import { decideMove, takeFor } from './core/session.ts';
 import type { SiteEvent } from './events.ts';
+import { takePooledPhase, type ToSeal } from './pooled-round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox } from './shell/outbox.ts';
+import { cosign, followLog } from './witness.ts';
 import type { RosterKeeper } from './shell/roster-keeper.ts';
 
 export interface SiteParts {
@@ -72,22 +73,30 @@ export type Work = Extract<NextReply, { kind: 'work' }>;
  */
 export async function takeRound(p: SiteParts, work: Work): Promise<boolean> {
   const plan = await acceptPlan(p, work);
-  const next = decideMove(plan.attempt, work.phase, p.outbox.answersOf(plan));
+  if (plan.kind === 'discriminator')
+    return takePooledPhase(p, plan, work, { charge, fetchTensor, sealAnswer, send });
+  const next = decideMove(plan.attempt, work.phase, p.outbox.answersOf(plan), isHidden(plan));
   if (next.move === 'wait') return false;
   if (next.move === 'give-up') throw new FedError('UPDATE_TOO_LARGE', `this update was refused before: ${next.code}`);
   if (next.move === 'make') {
     if (p.outbox.update(plan, next.take) === null) {
-      if (plan.kind === 'moments') await sumMoments(p, plan, next.take);
+      if (plan.kind === 'moments') await sumMoments(p, plan, next.take, await fetchCritic(p, plan, work));
       else {
         const generator = await fetchGenerator(p, plan, work);
         const discriminator = await trainDiscriminator(p, plan, next.take, generator);
         await differentiateGenerator(p, plan, next.take, generator, discriminator);
       }
     }
-    await sealAnswer(p, plan, work, next.take);
+    const bytes = p.outbox.update(plan, next.take);
+    if (bytes === null) throw new FedError('STORE_CORRUPT', `no update of round ${plan.round}`);
+    const update = unpackUpdate(bytes, p.terms.pooled !== null);
+    const first = work.phase === 0;
+    await sealAnswer(p, plan, work, { take: next.take, update, withFakes: first, withEpsilon: first });
   }
   return send(p, plan, work.phase);
 }
+
+const isHidden = (plan: RoundPlan): boolean => plan.scheme !== 'clear';
 
 /** Signature, policy, bounds, order of rounds, the log's past, the budget: everything a site can say no to. */
 async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
@@ -98,14 +107,20 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   const { runId } = plan;
   const shownPlan = outbox.plan(plan);
   const { roster } = p;
-  const memory = { latest: outbox.latestPlan(runId), shownPlan, logHead: outbox.logHead(runId), roster: roster.seen() };
+  const memory = {
+    latest: outbox.latestPlan(runId),
+    shownPlan,
+    logHead: outbox.witness(runId)?.head ?? null,
+    roster: roster.seen(),
+  };
   checkPlan({ ...p, plan, planSha256, memory });
   p.requireBounds();
   if (shownPlan !== null) return plan;
 
-  await followLog(p, plan);
+  await witnessPlan(p, plan);
   const [event, count] = chargesOf(plan, computation, outbox);
   ledger.assertAffordable({ runId, event, count, budget, lifetime });
+  await adoptPolicy(p, plan);
   roster.see(plan.roster);
   outbox.addPlan(plan, planSha256);
   outbox.forgetBefore(runId, plan.round);
@@ -116,7 +131,9 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
 /** What this plan will still be charged: steps that are done, for this attempt or an earlier one, are paid for. */
 function chargesOf(plan: RoundPlan, computation: SiteComputation, outbox: Outbox): [PrivacyEvent, number] {
   const { runId, round, kind, discriminatorSteps } = plan;
-  const take = takeFor(plan.attempt, outbox.answersOf(plan));
+  // A share of one attempt is never used in another.
+  if (kind === 'discriminator') return [computation.discriminatorEvent(), discriminatorSteps];
+  const take = takeFor(plan.attempt, outbox.answersOf(plan), isHidden(plan));
   const made = outbox.update(plan, take) !== null;
   if (kind === 'moments') return [computation.momentEvent(), made ? 0 : 1];
   const kept = outbox.discriminator(runId);
@@ -125,32 +142,51 @@ function chargesOf(plan: RoundPlan, computation: SiteComputation, outbox: Outbox
 }
 
 /**
- * Reads what was logged since this site last looked, and checks that it continues the log it knows and leads to the
- * head the plan names. A log that was rewritten below that head is refused here.
+ * Follows the log to the plan's checkpoint, sees that enough witnesses cosigned the one it rests on, and cosigns it too.
+ * A log that was rewritten, or has two histories, is refused here.
  */
-async function followLog(p: SiteParts, plan: RoundPlan): Promise<void> {
-  const { runId, checkpoint } = plan;
-  let head = p.outbox.logHead(runId) ?? EMPTY_LOG;
-  while (head.size < checkpoint.size) {
-    const page = parseMessage(LogPage, await p.link.call('log.read', { runId, from: head.size }));
-    const upTo = page.entries.filter((e) => e.index < checkpoint.size);
-    if (upTo.length === 0) throw new FedError('LOG_INVALID', `the log ends at ${head.size} of ${checkpoint.size}`);
-    head = verifyChain(upTo, head);
-  }
-  if (head.root !== checkpoint.root)
-    throw new FedError('LOG_INVALID', `entry ${head.size} is ${head.root}; the plan has ${checkpoint.root}`);
-  p.outbox.putLogHead(runId, head);
+async function witnessPlan(p: SiteParts, plan: RoundPlan): Promise<void> {
+  const { coordinatorKey: coordinator, terms } = p;
+  const memory = await followLog(p, plan.runId, plan.checkpoint);
+  requireWitnesses({ plan, coordinator, memory, quorum: terms.witnessQuorum });
+  await cosign(p, plan.runId, memory);
+}
+
+/** Tells the coordinator, once per run and version of this software, under which policy this site takes part. */
+async function adoptPolicy(p: SiteParts, { runId, policySha256 }: RoundPlan): Promise<void> {
+  const { siteId, keys, outbox, link, clock } = p;
+  if (outbox.adopted(runId) === SOFTWARE) return;
+  const body: AdoptionStatement = { siteId, runId, policySha256, software: SOFTWARE };
+  const o = { typ: ADOPTION_TYP, audience: CONSORTIUM, nowMs: clock.now() };
+  await link.call('policy.adopt', { runId, statement: await signJson(keys, body, o) });
+  outbox.putAdopted(runId, SOFTWARE);
 }
 
 async function fetchGenerator(p: SiteParts, plan: RoundPlan, work: Work): Promise<Float32Array> {
   const sha256 = plan.generatorSha256;
   if (sha256 === null || work.generator?.sha256 !== sha256)
     throw new FedError('POLICY_MISMATCH', 'the generator offered is not the one of the plan');
-  const bytes = await downloadTensor(p.link, sha256, { maxBytes: p.maxGeneratorBytes, store: p.blobs });
-  for (const old of await p.blobs.list('')) if (old.name !== sha256) await p.blobs.delete(old.name);
-  const generator = unpackFloat32(bytes);
+  const generator = await fetchTensor(p, sha256);
   p.computation.checkGenerator(generator);
   return generator;
+}
+
+/** Downloads by hash what the plan names; anything older goes. */
+async function fetchTensor(p: SiteParts, sha256: string): Promise<Float32Array> {
+  const bytes = await downloadTensor(p.link, sha256, { maxBytes: p.maxGeneratorBytes, store: p.blobs });
+  for (const old of await p.blobs.list('')) if (old.name !== sha256) await p.blobs.delete(old.name);
+  return unpackFloat32(bytes);
+}
+
+/** The network of a moment round after the first; null in the first. */
+async function fetchCritic(p: SiteParts, plan: RoundPlan, work: Work): Promise<Float32Array | null> {
+  const sha256 = plan.criticSha256;
+  if (sha256 === null) return null;
+  if (work.critic?.sha256 !== sha256)
+    throw new FedError('POLICY_MISMATCH', 'the critic offered is not the one of the plan');
+  const critic = await fetchTensor(p, sha256);
+  p.computation.checkCritic(critic);
+  return critic;
 }
 
 /** Puts an entry into the ledger; only then may the step it pays for begin. */
@@ -191,11 +227,11 @@ async function trainDiscriminator(
   return state;
 }
 
-/** Round zero's steps 1 to 3 of 9: the noised sum of embeddings, paid for first. */
-async function sumMoments(p: SiteParts, plan: RoundPlan, take: number): Promise<void> {
+/** A moment round's steps 1 to 3 of 9: the noised sum of embeddings, paid for first. */
+async function sumMoments(p: SiteParts, plan: RoundPlan, take: number, critic: Float32Array | null): Promise<void> {
   charge(p, plan, 0, p.computation.momentEvent());
-  const update = await p.computation.noisedMoments(plan);
-  p.outbox.addUpdate(plan, take, packFloat32(update));
+  const update = await p.computation.noisedMoments(plan, critic);
+  p.outbox.addUpdate(plan, take, packUpdate(update));
   p.emit({ kind: 'update', round: plan.round, fakes: null });
 }
 
@@ -215,13 +251,11 @@ async function differentiateGenerator(
 }
 
 /** Step 5 of 9: what the scheme makes of the update, signed; durable, with the scheme's secret, before it is sent. */
-async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, take: number): Promise<void> {
+async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal): Promise<void> {
   const { siteId, outbox, scheme, keys, clock } = p;
   const { phase, downlink } = work;
-  const bytes = outbox.update(plan, take);
-  if (bytes === null) throw new FedError('STORE_CORRUPT', `no update of round ${plan.round}`);
+  const { take, update } = a;
   const secret = phase === 0 ? null : (outbox.answer(plan, phase - 1)?.secret ?? null);
-  const update = unpackFloat32(bytes);
   const blob = work.blob && (await downloadTensor(p.link, work.blob.sha256, { maxBytes: p.maxGeneratorBytes }));
   const made = await scheme.answer({ phase, siteId, plan, downlink, secret, update, blob });
   const { tensor } = made.uplink;
@@ -229,12 +263,12 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, take: numbe
   const body = JSON.parse(JSON.stringify(made.uplink.body ?? null)) as AnswerBody;
   const tensorSha256 = tensor === null ? null : sha256Hex(tensor);
   const { runId, round, attempt } = plan;
-  const fakes = phase === 0 ? outbox.fakesOf(plan, take) : null;
+  const fakes = a.withFakes ? outbox.fakesOf(plan, take) : null;
   const answer = { runId, round, attempt, phase, body, tensorSha256, fakes };
   const statement = statementOf(siteId, sha256Hex(work.plan), answer);
   const nowMs = clock.now();
   const signature = await signJson(keys, statement, { typ: ANSWER_TYP, audience: CONSORTIUM, nowMs });
-  const epsilon = phase === 0 ? await stateEpsilon(p, plan) : null;
+  const epsilon = a.withEpsilon ? await stateEpsilon(p, plan) : null;
   outbox.addAnswer(plan, { phase, take, body, tensor, tensorSha256, secret: made.secret, fakes, signature, epsilon });
 }
 type AnswerBody = Parameters<typeof statementOf>[2]['body'];

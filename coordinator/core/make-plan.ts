@@ -1,7 +1,7 @@
 import type { LogHead } from '../../shared/audit/log.ts';
 import type { RosterSeen } from '../../shared/identity/roster.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
-import { countDeclarers, kindOfRound, publicSeedOf, scheduledSteps } from '../../shared/protocol/terms.ts';
+import { countDeclarers, kindOfRound, needsCritic, publicSeedOf, scheduledSteps } from '../../shared/protocol/terms.ts';
 import type { RoundTerms } from '../../shared/protocol/terms.ts';
 
 /** Steps for a generator round, from public numbers alone. */
@@ -20,16 +20,22 @@ export function makePlan(p: {
   round: number;
   invited: readonly string[];
   generatorSha256: string;
+  /** Of the critic that was made for this round, where one was. */
+  criticSha256?: string | null;
   checkpoint: LogHead;
+  /** The cosigned checkpoint it rests on. */
+  witnessed: string | null;
   /** The roster as it stands: an attempt keeps the one it was opened with. */
   roster: RosterSeen;
   /** The plan of the attempt before, if this round was opened already. */
   before: RoundPlan | null;
+  /** Steps the next attempt has to take, where the last one took some that stay: under `pooled`. */
+  stepsLeft?: number | undefined;
   schedule?: StepSchedule | undefined;
 }): RoundPlan {
   const { terms, runId, round, before } = p;
   const kind = kindOfRound(terms, round);
-  const steps = before?.discriminatorSteps ?? p.schedule?.(round) ?? scheduledSteps(terms, round);
+  const steps = p.stepsLeft ?? before?.discriminatorSteps ?? p.schedule?.(round) ?? scheduledSteps(terms, round);
   const declarers = countDeclarers(terms, p.invited);
   return {
     type: 'round.plan',
@@ -39,6 +45,7 @@ export function makePlan(p: {
     kind,
     policySha256: terms.policySha256,
     generatorSha256: kind === 'moments' ? null : p.generatorSha256,
+    criticSha256: needsCritic(terms, round) ? (p.criticSha256 ?? null) : null,
     discriminatorSteps: kind === 'moments' ? 0 : steps,
     invited: [...p.invited].sort(),
     declarers: declarers.map((count, k) => (before !== null && before.declarers[k] > 0 ? before.declarers[k] : count)),
@@ -47,5 +54,6 @@ export function makePlan(p: {
     deadlineMs: terms.deadlineMs,
     roster: p.roster,
     checkpoint: p.checkpoint,
+    witnessed: p.witnessed,
   };
 }

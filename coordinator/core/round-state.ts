@@ -23,7 +23,13 @@ export interface AnswerPlace {
 }
 
 /** The round as it is first shown. */
-export function openRound(plan: RoundPlan, planJws: string, planSha256: string, awaited: readonly string[]): Decision {
+export function openRound(
+  plan: RoundPlan,
+  planJws: string,
+  planSha256: string,
+  awaited: readonly string[],
+  quorum?: number,
+): Decision {
   const next: RoundRecord = {
     plan,
     planJws,
@@ -34,9 +40,13 @@ export function openRound(plan: RoundPlan, planJws: string, planSha256: string, 
     answers: {},
     out: {},
     refused: [],
+    ...(quorum !== undefined && { quorum }),
   };
   const { round, attempt } = plan;
-  return { next, log: [{ kind: 'plan', body: { round, attempt, planSha256, plan: planJws } }] };
+  return {
+    next,
+    log: [{ kind: 'plan', body: { round, attempt, planSha256, checkpoint: plan.checkpoint, plan: planJws } }],
+  };
 }
 
 /**
@@ -79,7 +89,13 @@ export function assertOpenFor(record: RoundRecord, siteId: string, place: Answer
 }
 
 /** A site says no. Counted once; after its answer was counted, or when the round has gone on, it changes nothing. */
-export function decline(record: RoundRecord, siteId: string, place: AnswerPlace, code: ErrorCode): Decision {
+export function decline(
+  record: RoundRecord,
+  siteId: string,
+  place: AnswerPlace,
+  said: { code: ErrorCode; signature: string },
+): Decision {
+  const { code, signature } = said;
   const { plan } = record;
   const here = place.runId === plan.runId && place.round === plan.round && place.attempt === plan.attempt;
   if (!here || record.status !== 'collecting' || !record.participants.includes(siteId)) return unchanged(record);
@@ -87,7 +103,7 @@ export function decline(record: RoundRecord, siteId: string, place: AnswerPlace,
   const { round, attempt } = plan;
   return {
     next: { ...record, out: { ...record.out, [siteId]: code } },
-    log: [{ kind: 'declined', body: { round, attempt, siteId, code } }],
+    log: [{ kind: 'declined', body: { round, attempt, siteId, code, signature } }],
   };
 }
 
@@ -129,17 +145,22 @@ export function tally(record: RoundRecord) {
 /**
  * Seals the phase when all that are awaited are in, or at its deadline, if the quorum holds; voids it when the quorum
  * can no longer be reached; otherwise leaves it open.
+ * @param p.absent - sites that have left: not awaited, though they count when they answer in time.
  */
-export function settle(record: RoundRecord, p: { quorum: number; deadlinePassed: boolean }): Decision {
+export function settle(
+  record: RoundRecord,
+  p: { quorum: number; deadlinePassed: boolean; absent?: readonly string[] },
+): Decision {
   if (record.status !== 'collecting') return unchanged(record);
-  const { inTime, open, awaited } = tally(record);
+  const { inTime, open, awaited: all } = tally(record);
+  const awaited = all.filter((s) => p.absent?.includes(s) !== true);
   const enough = inTime.length >= p.quorum;
   const { round, attempt } = record.plan;
   const at = { round, attempt, phase: record.phase };
   if (enough && (p.deadlinePassed || awaited.length === 0))
     return {
       next: { ...record, status: 'sealed' },
-      log: [{ kind: 'sealed', body: { ...at, contributors: inTime, missing: missing(record, inTime) } }],
+      log: [{ kind: 'sealed', body: { ...at, contributors: inTime, ...missing(record, inTime) } }],
     };
   if (!enough && (p.deadlinePassed || inTime.length + open.length < p.quorum)) return voidRound(record, 'ROUND_VOID');
   return unchanged(record);
@@ -149,12 +170,16 @@ export function settle(record: RoundRecord, p: { quorum: number; deadlinePassed:
 export function voidRound(record: RoundRecord, code: ErrorCode): Decision {
   const answered = tally(record).inTime;
   const { round, attempt } = record.plan;
-  const body = { round, attempt, phase: record.phase, code, answered, missing: missing(record, answered) };
+  const body = { round, attempt, phase: record.phase, code, answered, ...missing(record, answered) };
   return { next: { ...record, status: 'void' }, log: [{ kind: 'void', body }] };
 }
 
-const missing = (record: RoundRecord, inTime: readonly string[]): string[] =>
-  record.plan.invited.filter((s) => !inTime.includes(s));
+/** Who is not in, and the codes of those who said no or were refused; the others let the deadline pass. */
+function missing({ plan, out }: RoundRecord, inTime: readonly string[]) {
+  const gone = plan.invited.filter((s) => !inTime.includes(s));
+  const why = Object.fromEntries(gone.flatMap((s) => (out[s] === undefined ? [] : [[s, out[s]]])));
+  return { missing: gone, why };
+}
 
 /** A sealed phase leads into the next one: those who were given a downlink take part, all of them awaited. */
 export function enterPhase(
@@ -182,14 +207,25 @@ export function enterPhase(
 /** The sum was applied: final. */
 export function closeRound(
   record: RoundRecord,
-  p: { generatorSha256: string; contributors: readonly string[] },
+  p: {
+    generatorSha256: string;
+    contributors: readonly string[];
+    length: number;
+    clipNorm: number | null;
+    sumSha256: string[];
+  },
 ): Decision {
   if (record.status !== 'sealed') throw new FedError('STORE_CORRUPT', `close of a round that is ${record.status}`);
   const { round, attempt } = record.plan;
   const contributors = [...p.contributors].sort();
+  const { generatorSha256, length, clipNorm, sumSha256 } = p;
+  const { scheme } = record.plan;
   return {
     next: { ...record, status: 'closed' },
-    log: [{ kind: 'generator-updated', body: { round, attempt, generatorSha256: p.generatorSha256, contributors } }],
+    log: [
+      { kind: 'aggregated', body: { round, attempt, scheme, contributors, length, clipNorm, sumSha256 } },
+      { kind: 'generator-updated', body: { round, attempt, generatorSha256, contributors } },
+    ],
   };
 }
 

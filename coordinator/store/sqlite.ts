@@ -2,10 +2,12 @@ import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { canonicalJson } from '../../shared/audit/canonical.ts';
 import { LogEntry } from '../../shared/audit/entry.ts';
-import { EMPTY_LOG, appendEntry, headAfter } from '../../shared/audit/log.ts';
+import { entryLeaf, headOf, makeEntry } from '../../shared/audit/log.ts';
+import { EMPTY_FRONTIER, appendLeaf, frontierNodes } from '../../shared/audit/merkle.ts';
+import type { Frontier, Hash, NodeId } from '../../shared/audit/merkle.ts';
 import { FedError } from '../../shared/errors.ts';
 import { AnswerRecord, GeneratorRecord, RoundRecord, RunRecord, SiteRecord } from './store.ts';
-import type { PhaseKey, Store, Tx } from './store.ts';
+import type { PhaseKey, Store, StoredCheckpoint, Tx } from './store.ts';
 import { Serial } from './serial.ts';
 
 const SCHEMA = `
@@ -25,9 +27,14 @@ CREATE TRIGGER IF NOT EXISTS log_is_append_only_update BEFORE UPDATE ON log
   BEGIN SELECT RAISE(ABORT, 'the round log is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS log_is_append_only_delete BEFORE DELETE ON log
   BEGIN SELECT RAISE(ABORT, 'the round log is append-only'); END;
+CREATE TABLE IF NOT EXISTS log_nodes
+  (run TEXT, level INTEGER, idx INTEGER, hash BLOB NOT NULL, PRIMARY KEY (run, level, idx)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checkpoints (run TEXT, size INTEGER, note TEXT NOT NULL, PRIMARY KEY (run, size)) STRICT;
+CREATE TABLE IF NOT EXISTS cosignatures
+  (run TEXT, size INTEGER, site TEXT, line TEXT NOT NULL, PRIMARY KEY (run, size, site)) STRICT;
 `;
 
-type Param = string | number | null;
+type Param = string | number | Uint8Array | null;
 type Row = Record<string, unknown>;
 
 function parse<T>(schema: z.ZodType<T>, json: unknown): T {
@@ -63,6 +70,7 @@ export class SqliteStore implements Store {
       } catch (error) {
         // SQLite may have rolled back by itself (a full disk): then there is nothing to undo, and `error` says why.
         if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+        this.#tx.forget();
         throw error;
       }
     });
@@ -79,6 +87,7 @@ export class SqliteStore implements Store {
 class SqliteTx implements Tx {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, ReturnType<DatabaseSync['prepare']>>();
+  readonly #frontiers = new Map<string, Frontier>();
   constructor(db: DatabaseSync) {
     this.#db = db;
   }
@@ -158,16 +167,70 @@ class SqliteTx implements Tx {
     this.#write('INSERT OR REPLACE INTO sites VALUES (?, ?, ?)', runId, site.siteId, canonicalJson(site));
   }
   async logHead(runId: string) {
-    const [row] = this.#all('SELECT entry FROM log WHERE run = ? ORDER BY idx DESC LIMIT 1', runId);
-    return row === undefined ? EMPTY_LOG : headAfter(parse(LogEntry, row['entry']));
+    return headOf(this.#frontier(runId));
   }
   async appendLog(...[runId, draft, timeMs]: Parameters<Tx['appendLog']>) {
-    const entry = appendEntry(await this.logHead(runId), draft, timeMs);
+    const before = this.#frontier(runId);
+    const entry = makeEntry(before.size, draft, timeMs);
+    const { frontier, complete } = appendLeaf(before, entryLeaf(entry));
     this.#write('INSERT INTO log VALUES (?, ?, ?)', runId, entry.index, canonicalJson(entry));
+    for (const { level, index, hash } of complete)
+      this.#write('INSERT INTO log_nodes VALUES (?, ?, ?, ?)', runId, level, index, hash);
+    this.#frontiers.set(runId, frontier);
     return entry;
+  }
+  async logNodes(runId: string, ids: readonly NodeId[]) {
+    return this.#nodes(runId, ids);
+  }
+  #nodes(runId: string, ids: readonly NodeId[]): Hash[] {
+    const statement = this.#prepare('SELECT hash FROM log_nodes WHERE run = ? AND level = ? AND idx = ?');
+    return ids.map(({ level, index }) => {
+      const hash = statement.get(runId, level, index)?.['hash'];
+      if (!(hash instanceof Uint8Array))
+        throw new FedError('STORE_CORRUPT', `no node ${level}/${index} in the log of ${runId}`);
+      return hash;
+    });
+  }
+  /** Entries are never changed, so a frontier that was read once stands as long as the log has its size. */
+  #frontier(runId: string): Frontier {
+    const [row] = this.#all('SELECT idx FROM log WHERE run = ? ORDER BY idx DESC LIMIT 1', runId);
+    const size = row === undefined ? 0 : Number(row['idx']) + 1;
+    const known = this.#frontiers.get(runId) ?? EMPTY_FRONTIER;
+    if (known.size === size) return known;
+    const frontier = { size, hashes: this.#nodes(runId, frontierNodes(size)) };
+    this.#frontiers.set(runId, frontier);
+    return frontier;
+  }
+  /** After a rollback: what was read from entries that are not there. */
+  forget(): void {
+    this.#frontiers.clear();
   }
   async log(runId: string, from: number, limit: number) {
     const sql = 'SELECT entry FROM log WHERE run = ? AND idx >= ? ORDER BY idx LIMIT ?';
     return this.#all(sql, runId, from, limit).map((row) => parse(LogEntry, row['entry']));
+  }
+  async putCheckpoint(runId: string, size: number, note: string) {
+    this.#write('INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?)', runId, size, note);
+  }
+  async checkpoint(runId: string, size: number) {
+    return this.#checkpoints('SELECT size, note FROM checkpoints WHERE run = ? AND size = ?', runId, size)[0] ?? null;
+  }
+  async checkpoints(runId: string, fromSize: number) {
+    const sql = 'SELECT size, note FROM checkpoints WHERE run = ? AND size >= ? ORDER BY size';
+    return this.#checkpoints(sql, runId, fromSize);
+  }
+  #checkpoints(sql: string, runId: string, size: number): StoredCheckpoint[] {
+    const lines = 'SELECT site, line FROM cosignatures WHERE run = ? AND size = ? ORDER BY site';
+    return this.#all(sql, runId, size).map((row) => ({
+      size: Number(row['size']),
+      note: String(row['note']),
+      cosignatures: this.#all(lines, runId, Number(row['size'])).map(({ site, line }) => ({
+        siteId: String(site),
+        line: String(line),
+      })),
+    }));
+  }
+  async putCosignature(runId: string, size: number, siteId: string, line: string) {
+    this.#write('INSERT OR REPLACE INTO cosignatures VALUES (?, ?, ?, ?)', runId, size, siteId, line);
   }
 }

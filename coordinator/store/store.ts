@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import type { LogHead } from '../../shared/audit/log.ts';
+import type { Hash, NodeId } from '../../shared/audit/merkle.ts';
 import { RoundPlan, Sha256Hex, SiteId } from '../../shared/protocol/plan.ts';
 import { FakesReport } from '../../shared/protocol/round-messages.ts';
 import { StepState } from '../core/step-schedule.ts';
@@ -8,6 +9,18 @@ import { StepState } from '../core/step-schedule.ts';
 /** A blob by its content: the bytes lie in the blob store. */
 export const BlobRef = z.strictObject({ sha256: Sha256Hex, bytes: z.int().min(0) });
 export type BlobRef = z.infer<typeof BlobRef>;
+
+/** The pooled discriminator after `total` steps of the run, the last of them in this attempt at this round. */
+export const DiscriminatorRecord = z.strictObject({
+  round: z.int().min(0),
+  attempt: z.int().min(0),
+  /** Steps of that attempt that are in it. */
+  steps: z.int().min(0),
+  total: z.int().min(0),
+  state: BlobRef,
+  weights: BlobRef,
+});
+export type DiscriminatorRecord = z.infer<typeof DiscriminatorRecord>;
 
 /** One training of one generator. */
 export const RunRecord = z.strictObject({
@@ -19,11 +32,21 @@ export const RunRecord = z.strictObject({
   round: z.int().min(0),
   /** Where adaptive steps stand; absent unless the policy has them, and before the first generator round. */
   steps: StepState.optional(),
+  /** Where the discriminator is pooled, from its first round on. */
+  discriminator: DiscriminatorRecord.optional(),
+  /** The software that drove it last. */
+  software: z.string(),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
 
 /** The generator after `round` rounds: 0 is the beginning. */
-export const GeneratorRecord = z.strictObject({ round: z.int().min(0), state: BlobRef, weights: BlobRef });
+export const GeneratorRecord = z.strictObject({
+  round: z.int().min(0),
+  state: BlobRef,
+  weights: BlobRef,
+  /** The critic of the next round, where that is a moment round in its features. */
+  critic: BlobRef.optional(),
+});
 export type GeneratorRecord = z.infer<typeof GeneratorRecord>;
 
 /**
@@ -71,6 +94,12 @@ export const SiteRecord = z.strictObject({
   standing: z.enum(['good', 'missed', 'declined']),
   /** The code of the last decline, kept for the operator. */
   declined: z.string().nullable(),
+  /** SHA-256 of its public keys as the log has them last; absent before it was enrolled there. */
+  keysSha256: Sha256Hex.optional(),
+  /** Whether the log says that it was revoked. */
+  revoked: z.boolean().optional(),
+  /** The software under which it adopted the policy. */
+  software: z.string().optional(),
   /** What the site last stated of its own ledger, with its signature. */
   epsilon: z
     .strictObject({
@@ -82,6 +111,15 @@ export const SiteRecord = z.strictObject({
     .nullable(),
 });
 export type SiteRecord = z.infer<typeof SiteRecord>;
+
+/** A checkpoint with what witnesses have put under it. */
+export interface StoredCheckpoint {
+  readonly size: number;
+  /** The signed note, without cosignatures. */
+  readonly note: string;
+  /** By site, in the order of site ids. */
+  readonly cosignatures: readonly { readonly siteId: string; readonly line: string }[];
+}
 
 /** Names one phase of one attempt. */
 export interface PhaseKey {
@@ -122,6 +160,16 @@ export interface Tx {
   appendLog(runId: string, draft: LogDraft, timeMs: number): Promise<LogEntry>;
   /** Entries `from` (inclusive) onward, at most `limit`. */
   log(runId: string, from: number, limit: number): Promise<LogEntry[]>;
+  /** Complete subtrees of the log's tree, in the order asked for. @throws {FedError} STORE_CORRUPT when one is missing. */
+  logNodes(runId: string, ids: readonly NodeId[]): Promise<Hash[]>;
+  /** Keeps a checkpoint as the coordinator signed it: the note without cosignatures. One size has one note. */
+  putCheckpoint(runId: string, size: number, note: string): Promise<void>;
+  /** The checkpoint of exactly this size, with the cosignatures that have come in; null when none was signed. */
+  checkpoint(runId: string, size: number): Promise<StoredCheckpoint | null>;
+  /** The checkpoints of at least this size, ascending. */
+  checkpoints(runId: string, fromSize: number): Promise<StoredCheckpoint[]>;
+  /** Keeps a site's cosignature line; a later one of the same site takes its place. */
+  putCosignature(runId: string, size: number, siteId: string, line: string): Promise<void>;
 }
 
 /**

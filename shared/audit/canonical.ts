@@ -26,3 +26,10 @@ export function sha256Hex(bytes: Uint8Array | string): string {
 export function hashJson(value: unknown): string {
   return sha256Hex(canonicalJson(value));
 }
+
+/** SHA-256 of float64 values as little-endian bytes: the digest of a sum, the same on every machine. */
+export function sumDigest(values: Float64Array): string {
+  const bytes = new DataView(new ArrayBuffer(8 * values.length));
+  values.forEach((value, i) => bytes.setFloat64(8 * i, value, true));
+  return sha256Hex(new Uint8Array(bytes.buffer));
+}

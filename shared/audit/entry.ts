@@ -1,55 +1,126 @@
 import { z } from 'zod';
+import { PublicSealingKey, PublicSigningKey } from '../identity/jwk.ts';
 import { Sha256Hex, SiteId } from '../protocol/plan.ts';
 
 /**
  * What a round log may say: a closed union, so that nothing else can enter it. Every value here is public; no update,
  * no loss on real images, no sample count and no text that a site wrote. Codes and hashes only.
  */
+/** A signed plan with a thousand sites and their cosignatures in it. */
+const MAX_PLAN_BYTES = 256 * 1024;
 const Code = z.string().regex(/^[A-Z][A-Z_]{0,63}$/);
+/** What runs somewhere, as it names itself. */
+export const Software = z
+  .string()
+  .max(128)
+  .regex(/^[a-z0-9]+\/[A-Za-z0-9.+-]+( [a-z0-9]+\/[A-Za-z0-9.+-]+)*$/);
 /** A compact JWS: three base64url parts. */
 export const CompactJws = z
   .string()
-  .max(64 * 1024)
+  .max(MAX_PLAN_BYTES)
   .regex(/^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+$/);
 const Which = { round: z.int().min(0), attempt: z.int().min(0) };
+/** Site to the code it is missing for, its own or the coordinator's; a site that is not here let the deadline pass. */
+const Reasons = z.record(SiteId, Code);
+const Keys = { signing: PublicSigningKey, sealing: PublicSealingKey };
 const Phase = { phase: z.int().min(0) };
 
 export const LogDraft = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('run-started'),
-    body: z.strictObject({ runId: z.uuid(), scheme: z.string(), rounds: z.int().min(1), generatorSha256: Sha256Hex }),
+    body: z.strictObject({
+      runId: z.uuid(),
+      scheme: z.string(),
+      rounds: z.int().min(1),
+      generatorSha256: Sha256Hex,
+      software: Software,
+    }),
+  }),
+  z.strictObject({
+    kind: z.literal('software-changed'),
+    /** The coordinator went on with another version than before. */
+    body: z.strictObject({ software: Software }),
   }),
   z.strictObject({ kind: z.literal('policy-adopted'), body: z.strictObject({ policySha256: Sha256Hex }) }),
   z.strictObject({
     kind: z.literal('site-enrolled'),
-    /** The hash of the site's roster entry: its public keys under its name. */
-    body: z.strictObject({ siteId: SiteId, keysSha256: Sha256Hex }),
+    /** From here on these are the site's keys: what it signs and cosigns is checked with them. */
+    body: z.strictObject({ siteId: SiteId, ...Keys }),
+  }),
+  z.strictObject({ kind: z.literal('site-keys-changed'), body: z.strictObject({ siteId: SiteId, ...Keys }) }),
+  z.strictObject({ kind: z.literal('site-revoked'), body: z.strictObject({ siteId: SiteId }) }),
+  z.strictObject({
+    kind: z.literal('site-adopted'),
+    /** `statement` is the site's own JWS: this policy, in this run, with this software. */
+    body: z.strictObject({ siteId: SiteId, policySha256: Sha256Hex, software: Software, statement: CompactJws }),
   }),
   z.strictObject({
     kind: z.literal('plan'),
-    body: z.strictObject({ ...Which, planSha256: Sha256Hex, plan: CompactJws }),
+    /** The signed plan whole; its checkpoint apart, so that a witness need not open it. */
+    body: z.strictObject({
+      ...Which,
+      planSha256: Sha256Hex,
+      checkpoint: z.strictObject({ size: z.int().min(0), root: Sha256Hex }),
+      plan: CompactJws,
+    }),
   }),
   z.strictObject({
     kind: z.literal('answer-accepted'),
     /** `signature` is the site's own JWS over the hashes of its answer. */
     body: z.strictObject({ ...Which, ...Phase, siteId: SiteId, signature: CompactJws }),
   }),
-  z.strictObject({ kind: z.literal('declined'), body: z.strictObject({ ...Which, siteId: SiteId, code: Code }) }),
+  z.strictObject({
+    kind: z.literal('declined'),
+    /** `signature` is the site's own JWS over place and code. */
+    body: z.strictObject({ ...Which, siteId: SiteId, code: Code, signature: CompactJws }),
+  }),
   z.strictObject({
     kind: z.literal('refused'),
     body: z.strictObject({ ...Which, ...Phase, siteId: SiteId, code: Code }),
   }),
   z.strictObject({
     kind: z.literal('sealed'),
-    body: z.strictObject({ ...Which, ...Phase, contributors: z.array(SiteId), missing: z.array(SiteId) }),
+    body: z.strictObject({
+      ...Which,
+      ...Phase,
+      contributors: z.array(SiteId),
+      missing: z.array(SiteId),
+      why: Reasons,
+    }),
   }),
   z.strictObject({
     kind: z.literal('void'),
-    body: z.strictObject({ ...Which, ...Phase, code: Code, answered: z.array(SiteId), missing: z.array(SiteId) }),
+    body: z.strictObject({
+      ...Which,
+      ...Phase,
+      code: Code,
+      answered: z.array(SiteId),
+      missing: z.array(SiteId),
+      why: Reasons,
+    }),
+  }),
+  z.strictObject({
+    kind: z.literal('aggregated'),
+    /** What was summed and how. The digest is of the sum as float64, little-endian, in the order of the steps. */
+    body: z.strictObject({
+      ...Which,
+      scheme: z.string().max(32),
+      contributors: z.array(SiteId).min(1),
+      /** Values in one sum. */
+      length: z.int().min(1),
+      /** Largest L2 norm of one contributor's part; null where noise makes it unbounded. */
+      clipNorm: z.number().nullable(),
+      sumSha256: z.array(Sha256Hex).min(1),
+    }),
   }),
   z.strictObject({
     kind: z.literal('generator-updated'),
     body: z.strictObject({ ...Which, generatorSha256: Sha256Hex, contributors: z.array(SiteId).min(1) }),
+  }),
+  z.strictObject({
+    kind: z.literal('discriminator-updated'),
+    /** One step of a pooled discriminator, from 0 in its attempt: the weights that sites are shown next. */
+    body: z.strictObject({ ...Which, step: z.int().min(0), discriminatorSha256: Sha256Hex }),
   }),
   z.strictObject({
     kind: z.literal('epsilon-statement'),
@@ -59,6 +130,15 @@ export const LogDraft = z.discriminatedUnion('kind', [
       epsilon: z.number().min(0).nullable(),
       delta: z.number(),
       statement: CompactJws,
+    }),
+  }),
+  z.strictObject({
+    kind: z.literal('released'),
+    /** Images or a generator that left, by the digest of their manifest. */
+    body: z.strictObject({
+      generatorSha256: Sha256Hex,
+      images: z.int().min(0),
+      manifestSha256: Sha256Hex,
     }),
   }),
   z.strictObject({
@@ -77,16 +157,15 @@ export const LogDraft = z.discriminatedUnion('kind', [
 /** An entry before it has a place in the log. */
 export type LogDraft = z.infer<typeof LogDraft>;
 
-const Place = {
-  version: z.literal(1),
+/** One line of the round log; its `kind` and `body` are a `LogDraft`, which `draftOf` checks apart. */
+export const LogEntry = z.strictObject({
+  /** Of the entry's form. A reader that does not know it, or a kind, says so and checks the rest. */
+  version: z.int().min(1),
+  /** The leaf it is in the tree, from 0. */
   index: z.int().min(0),
   /** The coordinator's clock, milliseconds since 1970. Proves nothing by itself. */
   timeMs: z.int().min(0),
-  /** Hash of the entry before; 64 zeros in the first. */
-  previous: Sha256Hex,
-  /** SHA-256 of this entry's canonical JSON without this field. */
-  hash: Sha256Hex,
-};
-/** One line of the round log; its `kind` and `body` are a `LogDraft`, which `verifyChain` checks apart. */
-export const LogEntry = z.strictObject({ ...Place, kind: z.string(), body: z.unknown() });
+  kind: z.string().max(64),
+  body: z.unknown(),
+});
 export type LogEntry = z.infer<typeof LogEntry>;

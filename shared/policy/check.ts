@@ -23,7 +23,7 @@ export function findingsOf(policy: Policy): Finding[] {
   ];
 }
 
-function modelFindings({ model, labels, release, log }: Policy): Finding[] {
+function modelFindings({ model, labels, release }: Policy): Finding[] {
   const found: Finding[] = [];
   // A promise nobody keeps must not stand in a policy.
   if (release.audits.length > 0)
@@ -31,8 +31,6 @@ function modelFindings({ model, labels, release, log }: Policy): Finding[] {
       path: ['release', 'audits'],
       message: `${release.audits.join(', ')}: nothing here can hold a release to it`,
     });
-  if ((log?.witnessQuorum ?? 0) > 0)
-    found.push({ path: ['log', 'witnessQuorum'], message: 'is more than 0, and checkpoints have no cosignatures yet' });
   if (new Set(model.classes).size < model.classes.length)
     found.push({ path: ['model', 'classes'], message: 'names a class twice' });
   const shares = Object.entries(labels.distribution);
@@ -46,6 +44,9 @@ function modelFindings({ model, labels, release, log }: Policy): Finding[] {
 function stepFindings(policy: Policy): Finding[] {
   const { training: t, privacy, warmStart } = policy;
   const found: Finding[] = [];
+  const releases = warmStart.kind === 'moments' ? (warmStart.maxReleases ?? Infinity) : Infinity;
+  if (releases < momentRoundsOf(policy))
+    found.push({ path: ['warmStart', 'maxReleases'], message: `there are ${momentRoundsOf(policy)} moment rounds` });
   const steps = t.rounds * t.discriminatorSteps + t.warmupDiscriminatorSteps;
   if (steps > privacy.maxSteps)
     found.push({ path: ['privacy', 'maxSteps'], message: `the training takes ${steps} steps` });
@@ -81,10 +82,10 @@ function siteFindings(policy: Policy): Finding[] {
 function spendFindings(policy: Policy): Finding[] {
   const { privacy } = policy;
   if (privacy.mechanism === 'none-insecure') return [];
+  if (policy.placement === 'pooled' && policy.pooled === undefined) return [];
   const found: Finding[] = [];
   for (const id of [undefined, ...Object.keys(policy.sites ?? {})]) {
     const { epsilon, overflowDelta } = epsilonOfPolicyAt(policy, id);
-  if (policy.placement === 'pooled' && policy.pooled === undefined) return [];
     // Written so that NaN is refused too.
     if (epsilon <= privacy.epsilon) continue;
     const path = id === undefined ? ['privacy', 'maxSteps'] : ['sites', id];

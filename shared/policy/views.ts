@@ -1,7 +1,7 @@
 /** What the parts of a run take from the policy, in their own words. One direction, no decisions. */
 import type { GanConfig } from '../gan/config.ts';
 import type { RoundTerms } from '../protocol/terms.ts';
-import { epsilonOfPolicy } from './cost.ts';
+import { epsilonOfPolicy, momentRoundsOf } from './cost.ts';
 import type { DeepReadonly } from './freeze.ts';
 import { type CheckedPolicy, policySha256 } from './load.ts';
 import { pooledOf } from './pooled.ts';
@@ -28,12 +28,12 @@ export const declaredClasses = (policy: DeepReadonly<Policy>, siteId: string): n
  */
 export function roundTermsOf(policy: CheckedPolicy): RoundTerms {
   const { training, privacy, aggregation } = policy;
-  const warmStart = policy.warmStart.kind !== 'none';
+  const momentRounds = momentRoundsOf(policy);
   const stated = privacy.mechanism === 'dp-sgd' ? privacy : epsilonOfPolicy(policy);
   return {
     policySha256: policySha256(policy),
-    rounds: training.rounds + (warmStart ? 1 : 0),
-    warmStart,
+    rounds: training.rounds + momentRounds,
+    momentRounds,
     discriminatorSteps: training.discriminatorSteps,
     warmUpSteps: training.warmupDiscriminatorSteps,
     adaptiveSteps: training.adaptiveSteps ?? null,
@@ -42,6 +42,7 @@ export function roundTermsOf(policy: CheckedPolicy): RoundTerms {
     maxSites: aggregation.maxSites ?? null,
     quorum: aggregation.minSurvivors,
     deadlineMs: Math.round(aggregation.deadlineSeconds * 1000),
+    witnessQuorum: policy.log?.witnessQuorum ?? 0,
     scheme: aggregation.scheme,
     classes: policy.model.classes.length,
     declared: new Map(Object.keys(policy.sites ?? {}).map((id) => [id, declaredClasses(policy, id)])),

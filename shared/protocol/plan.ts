@@ -1,5 +1,8 @@
 import { z } from 'zod';
 
+/** A signed note takes at most so many bytes: a thousand cosignatures and more. */
+export const MAX_NOTE_BYTES = 160 * 1024;
+
 /** SHA-256, lower-case hexadecimal. */
 export const Sha256Hex = z.string().regex(/^[0-9a-f]{64}$/);
 /** A site's name in the roster: what logs, paths and messages carry. */
@@ -20,6 +23,8 @@ export const RoundPlan = z.strictObject({
   policySha256: Sha256Hex,
   /** The generator the sites start from; null in a moment round, which needs none. */
   generatorSha256: Sha256Hex.nullable(),
+  /** The critic whose features a moment round after the first is in; null in every other round. */
+  criticSha256: Sha256Hex.nullable(),
   /** Steps of the discriminator in this round: one public number for all sites. */
   discriminatorSteps: z.int().min(0),
   invited: z.array(SiteId).min(1),
@@ -34,5 +39,10 @@ export const RoundPlan = z.strictObject({
   roster: z.strictObject({ version: z.int().min(0), sha256: Sha256Hex }),
   /** The round log's head when the plan was made: how many entries, and the tree's root. */
   checkpoint: z.strictObject({ size: z.int().min(0), root: Sha256Hex }),
+  /**
+   * A checkpoint at or before that one, not older than the checkpoint of the plan before, as a signed note with the
+   * cosignatures of the sites; null before there is any.
+   */
+  witnessed: z.string().max(MAX_NOTE_BYTES).nullable(),
 });
 export type RoundPlan = z.infer<typeof RoundPlan>;

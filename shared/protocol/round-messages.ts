@@ -1,16 +1,20 @@
 import { z } from 'zod';
-import { LogEntry } from '../audit/entry.ts';
+import { LogEntry, Software } from '../audit/entry.ts';
 import { ChainHead } from '../audit/chain.ts';
 import { LogHead } from '../audit/log.ts';
 import { hashJson } from '../audit/canonical.ts';
-import { Sha256Hex, SiteId } from './plan.ts';
+import { MAX_NOTE_BYTES, Sha256Hex, SiteId } from './plan.ts';
 
-/** The purposes of the three signatures of a round; each is addressed to the whole consortium. */
+/** The purposes of the three signatures of a round that goes well; each is addressed to the whole consortium. */
 export const PLAN_TYP = 'veilgan-plan+jws';
 export const ANSWER_TYP = 'veilgan-answer+jws';
 export const EPSILON_TYP = 'veilgan-epsilon+jws';
+/** And of a site's declining, and of its adopting a policy. */
+export const DECLINE_TYP = 'veilgan-decline+jws';
+export const ADOPTION_TYP = 'veilgan-adoption+jws';
 
-const Jws = z.string().max(64 * 1024);
+/** A plan with a thousand sites and their cosignatures in it fits. */
+const Jws = z.string().max(256 * 1024);
 
 /** "What is there for me to do?" Safe to ask at any time. */
 export const SiteNext = z.strictObject({
@@ -31,11 +35,17 @@ export const NextReply = z.discriminatedUnion('kind', [
     plan: Jws,
     phase: z.int().min(0),
     downlink: z.json(),
-    /** Null in a moment round. */
+    /** Null but in a generator round. */
     generator: TensorRef.nullable(),
+    /** The pooled discriminator as this phase finds it; null but in a discriminator round. */
+    discriminator: TensorRef.nullable(),
     /** What the phase has to show that is too large for a downlink; absent where there is nothing. */
     blob: TensorRef.optional(),
+    /** Null in every round but a moment round after the first. */
+    critic: TensorRef.nullable(),
   }),
+  /** Nothing to compute, but a checkpoint that this site has not cosigned. */
+  z.strictObject({ kind: z.literal('witness'), runId: z.uuid(), checkpoint: LogHead }),
   z.strictObject({
     kind: z.literal('finished'),
     runId: z.uuid(),
@@ -109,8 +119,31 @@ export const RoundDecline = z.strictObject({
   code: z.string().regex(/^[A-Z][A-Z_]{0,63}$/),
   /** Shown to the operator, never logged. */
   detail: z.string().max(2000),
+  /** JWS over the `DeclineStatement`. */
+  signature: Jws,
 });
 export type RoundDecline = z.infer<typeof RoundDecline>;
+
+/** What a site signs when it declines. The plan may be one it could not verify: its place is repeated, not believed. */
+export const DeclineStatement = z.strictObject({
+  siteId: SiteId,
+  runId: z.uuid(),
+  round: z.int().min(0),
+  attempt: z.int().min(0),
+  code: z.string(),
+  planSha256: Sha256Hex,
+});
+export type DeclineStatement = z.infer<typeof DeclineStatement>;
+
+/** What a site signs before its first round, and when its software has changed: that it takes part under this policy. */
+export const AdoptionStatement = z.strictObject({
+  siteId: SiteId,
+  runId: z.uuid(),
+  policySha256: Sha256Hex,
+  software: Software,
+});
+export type AdoptionStatement = z.infer<typeof AdoptionStatement>;
+export const PolicyAdopt = z.strictObject({ runId: z.uuid(), statement: Jws });
 
 /** What a site's own ledger holds for one run. Nothing in it depends on data: it counts what was done, not to whom. */
 export const EpsilonStatement = z.strictObject({
@@ -131,3 +164,19 @@ export type EpsilonStatement = z.infer<typeof EpsilonStatement>;
 export const LogRead = z.strictObject({ runId: z.uuid(), from: z.int().min(0) });
 export const LogPage = z.strictObject({ entries: z.array(LogEntry), head: LogHead });
 export type LogPage = z.infer<typeof LogPage>;
+
+/** The checkpoint of this size, and the proof that it continues the log of `from` entries. */
+export const CheckpointGet = z.strictObject({ runId: z.uuid(), size: z.int().min(0), from: z.int().min(0) });
+export const CheckpointReply = z.strictObject({
+  /** The signed note of the coordinator, with the cosignatures that have come in. */
+  note: z.string().max(MAX_NOTE_BYTES),
+  /** RFC 6962 consistency proof, base64. */
+  proof: z.array(z.base64().length(44)).max(64),
+});
+
+/** A site's cosignature under the checkpoint of this size: one line of a signed note. */
+export const LogCosign = z.strictObject({
+  runId: z.uuid(),
+  size: z.int().min(0),
+  cosignature: z.string().max(256),
+});

@@ -8,10 +8,10 @@ import type { RoundPlan } from './plan.ts';
  */
 export interface RoundTerms {
   readonly policySha256: string;
-  /** Rounds of a whole run, the moment round included. */
+  /** Rounds of a whole run, moment rounds included. */
   readonly rounds: number;
-  /** Whether round 0 is a moment round. */
-  readonly warmStart: boolean;
+  /** How many moment rounds open the run; those after the first are in a critic's features. */
+  readonly momentRounds: number;
   /** Discriminator steps of an ordinary generator round. */
   readonly discriminatorSteps: number;
   /** Further steps in the first generator round. */
@@ -27,6 +27,8 @@ export interface RoundTerms {
   /** A phase with fewer answers at its deadline is void. */
   readonly quorum: number;
   readonly deadlineMs: number;
+  /** Cosignatures without which a checkpoint does not carry a plan; 0 asks for none. */
+  readonly witnessQuorum: number;
   readonly scheme: RoundPlan['scheme'];
   /** Number of classes of the generator. */
   readonly classes: number;
@@ -50,7 +52,7 @@ export interface PooledTerms {
 }
 
 /** The first round in which a discriminator trains. */
-export const firstGeneratorRound = (terms: RoundTerms): number => (terms.warmStart ? 1 : 0);
+export const firstGeneratorRound = (terms: RoundTerms): number => terms.momentRounds;
 
 /** What kind of round comes at this place. */
 export const kindOfRound = (terms: RoundTerms, round: number): RoundPlan['kind'] =>

@@ -1,9 +1,10 @@
 import type { LogHead } from '../../shared/audit/log.ts';
+import { checkNotBack } from '../../shared/audit/witness.ts';
 import { FedError } from '../../shared/errors.ts';
 import { requireNotRewound } from '../../shared/identity/roster.ts';
 import type { RosterSeen } from '../../shared/identity/roster.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
-import { declaredBy, firstGeneratorRound, kindOfRound, publicSeedOf } from '../../shared/protocol/terms.ts';
+import { declaredBy, firstGeneratorRound, kindOfRound, needsCritic, publicSeedOf } from '../../shared/protocol/terms.ts';
 import type { RoundTerms } from '../../shared/protocol/terms.ts';
 
 /** What a site remembers of a run. */
@@ -23,7 +24,7 @@ export interface Memory {
  * decline: nothing in a plan is corrected or merged.
  * @param p.mostSteps - the most discriminator steps an ordinary round may ask for under the policy.
  * @throws {FedError} POLICY_MISMATCH with what differs; ROUND_NOT_OPEN for a round gone by; PLAN_CHANGED for a second
- *   plan under one name; ROSTER_STALE when its roster went back; LOG_INVALID when the log got shorter or forked.
+ *   plan under one name; ROSTER_STALE when its roster went back; LOG_REWOUND, LOG_FORKED.
  */
 export function checkPlan(p: {
   plan: RoundPlan;
@@ -51,10 +52,7 @@ export function checkPlan(p: {
   requireNotRewound(plan.roster, memory.roster);
   // A plan that was shown before carries the checkpoint of then; the log has been checked beyond it since.
   if (shownPlan !== null || logHead === null) return;
-  const { size, root } = plan.checkpoint;
-  if (size < logHead.size) throw new FedError('LOG_INVALID', `the log has ${size} entries and had ${logHead.size}`);
-  if (size === logHead.size && root !== logHead.root)
-    throw new FedError('LOG_INVALID', `two logs of ${size} entries: ${root} and ${logHead.root}`);
+  checkNotBack(logHead, plan.checkpoint);
 }
 
 /** What in a plan is not as the policy has it, one sentence each. */
@@ -75,13 +73,15 @@ function differencesOf(plan: RoundPlan, siteId: string, terms: RoundTerms, mostS
     found.push(`discriminatorSteps is ${steps}; the policy has at most ${most}.`);
   if ((plan.generatorSha256 === null) !== (plan.kind === 'moments'))
     found.push('a generator round starts from a generator, a moment round from none.');
+  if ((plan.criticSha256 !== null) !== needsCritic(terms, plan.round))
+    found.push('a critic belongs to the moment rounds after the first, and to no other round.');
   if (!plan.invited.includes(siteId)) found.push(`${siteId} is not invited.`);
   if (new Set(plan.invited).size !== plan.invited.length) found.push('a site is invited twice.');
   if (plan.invited.length < terms.minSites)
     found.push(`${plan.invited.length} sites are invited; the policy asks for at least ${terms.minSites}.`);
-  if (declaredBy(terms, siteId).some((k) => !(plan.declarers[k] >= 1)))
-    found.push(`declarers leaves out a class that ${siteId} declares.`);
   if (plan.invited.length > (terms.maxSites ?? Infinity))
     found.push(`${plan.invited.length} sites are invited; the policy allows at most ${terms.maxSites}.`);
+  if (declaredBy(terms, siteId).some((k) => !(plan.declarers[k] >= 1)))
+    found.push(`declarers leaves out a class that ${siteId} declares.`);
   return found;
 }

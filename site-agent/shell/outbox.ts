@@ -4,13 +4,15 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
-import { LogHead } from '../../shared/audit/log.ts';
+import { EMPTY_LOG } from '../../shared/audit/log.ts';
+import { WitnessMemory, checkNotBack } from '../../shared/audit/witness.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { RosterSeen } from '../../shared/identity/roster.ts';
 import { FakesReport } from '../../shared/protocol/round-messages.ts';
 
 const SCHEMA = `
-CREATE TABLE IF NOT EXISTS seen (run TEXT PRIMARY KEY, size INTEGER, head TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS witnessed (run TEXT PRIMARY KEY, memory TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS adopted (run TEXT PRIMARY KEY, software TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS roster (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, digest TEXT, text TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS plans
   (run TEXT, round INTEGER, attempt INTEGER, plan TEXT NOT NULL, PRIMARY KEY (run, round, attempt)) STRICT;
@@ -18,6 +20,8 @@ CREATE TABLE IF NOT EXISTS discriminators
   (run TEXT PRIMARY KEY, round INTEGER, take INTEGER, steps INTEGER, total INTEGER, state BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS updates
   (run TEXT, round INTEGER, take INTEGER, bytes BLOB NOT NULL, fakes TEXT, PRIMARY KEY (run, round, take)) STRICT;
+CREATE TABLE IF NOT EXISTS shares
+  (run TEXT, round INTEGER, attempt INTEGER, step INTEGER, bytes BLOB NOT NULL, PRIMARY KEY (run, round, attempt, step)) STRICT;
 CREATE TABLE IF NOT EXISTS answers
   (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
    secret BLOB, fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
@@ -83,13 +87,23 @@ export class Outbox {
     this.#db.prepare(sql).run(...params);
   }
 
-  /** The last head of the round log this site has checked; null before the first. */
-  logHead(runId: string): LogHead | null {
-    const row = this.#get('SELECT size, head FROM seen WHERE run = ?', runId);
-    return row === undefined ? null : LogHead.parse({ size: row['size'], root: row['head'] });
+  /** What this site knows of the run's log, as far as it has checked it; null before the first checkpoint. */
+  witness(runId: string): WitnessMemory | null {
+    const row = this.#get('SELECT memory FROM witnessed WHERE run = ?', runId);
+    return row === undefined ? null : WitnessMemory.parse(JSON.parse(String(row['memory'])));
   }
-  putLogHead(runId: string, head: LogHead): void {
-    this.#run('INSERT OR REPLACE INTO seen VALUES (?, ?, ?)', runId, head.size, head.root);
+  /** Durable when this returns; a cosignature may leave only then. @throws {FedError} LOG_REWOUND: it never goes back. */
+  putWitness(runId: string, memory: WitnessMemory): void {
+    checkNotBack(this.witness(runId)?.head ?? EMPTY_LOG, memory.head);
+    this.#run('INSERT OR REPLACE INTO witnessed VALUES (?, ?)', runId, JSON.stringify(memory));
+  }
+
+  /** Under which software this site has told the coordinator that it takes part; null before it has. */
+  adopted(runId: string): string | null {
+    return textOf(this.#get('SELECT software FROM adopted WHERE run = ?', runId)?.['software']);
+  }
+  putAdopted(runId: string, software: string): void {
+    this.#run('INSERT OR REPLACE INTO adopted VALUES (?, ?)', runId, software);
   }
 
   /** The last roster a plan named, and its text once it was fetched; null before the first. */
@@ -149,6 +163,22 @@ export class Outbox {
   addUpdate(k: RoundKey, take: number, bytes: Uint8Array, fakes: FakesReport | null = null): void {
     if (this.update(k, take) !== null) throw new FedError('UPDATE_CHANGED', `round ${k.round} take ${take}`);
     this.#run('INSERT INTO updates VALUES (?, ?, ?, ?, ?)', k.runId, k.round, take, bytes, jsonOf(fakes));
+  }
+
+  /** The share of one pooled step in this attempt, as bytes; null while there is none. */
+  share(k: AttemptKey, step: number): Uint8Array | null {
+    const sql = 'SELECT bytes FROM shares WHERE run = ? AND round = ? AND attempt = ? AND step = ?';
+    return bytesOf(this.#get(sql, k.runId, k.round, k.attempt, step)?.['bytes']);
+  }
+  /**
+   * Durable when this returns. Those of earlier steps go: their phases are over.
+   * @throws {FedError} UPDATE_CHANGED when there is one: a step of an attempt has one share.
+   */
+  addShare(k: AttemptKey, step: number, bytes: Uint8Array): void {
+    if (this.share(k, step) !== null) throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} step ${step}`);
+    this.#run('INSERT INTO shares VALUES (?, ?, ?, ?, ?)', k.runId, k.round, k.attempt, step, bytes);
+    const older = 'DELETE FROM shares WHERE run = ? AND (round < ? OR (round = ? AND (attempt < ? OR step < ?)))';
+    this.#run(older, k.runId, k.round, k.round, k.attempt, step);
   }
 
   answer(k: AttemptKey, phase: number): StoredAnswer | null {

@@ -4,6 +4,7 @@ import { publicPart } from '../../shared/identity/jwk.ts';
 import { createSigningKeys } from '../../shared/identity/keys.ts';
 import type { SiteAgentOptions } from '../../site-agent/agent.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
+import { EMPTY_MEMORY } from '../../shared/audit/witness.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { Tap } from '../support/round-hand.ts';
 import { RUN_ID, StubTrainer, agentOf, castOf, coordinatorOf, testBounds, testPolicy } from '../support/round-rig.ts';
@@ -90,14 +91,15 @@ test('a plan that another key signed is declined', async () => {
 });
 
 test('a log that does not continue the one this site has seen is declined', async () => {
-  for (const head of [
-    { size: 2, root: 'f'.repeat(64) },
-    { size: 500, root: 'f'.repeat(64) },
-  ]) {
+  for (const [size, code] of [
+    [2, 'LOG_FORKED'],
+    [500, 'LOG_REWOUND'],
+  ] as const) {
     const outbox = new Outbox(':memory:');
-    outbox.putLogHead(RUN_ID, head);
+    const head = { size, root: 'f'.repeat(64) };
+    outbox.putWitness(RUN_ID, { ...EMPTY_MEMORY, head, frontier: [head.root], recent: [head] });
     const { declines } = await runWith({ outbox });
-    expect(declines).toMatchObject([{ code: 'LOG_INVALID' }]);
+    expect(declines).toMatchObject([{ code }]);
   }
 });
 
@@ -105,7 +107,10 @@ test('a site follows the log to the head of every plan', async () => {
   const outbox = new Outbox(':memory:');
   const { tap } = await runWith({ outbox });
   const last = tap.of('round-opened').at(-1)!.plan;
-  expect(outbox.logHead(RUN_ID)).toEqual(last.checkpoint);
+  const memory = outbox.witness(RUN_ID)!;
+  expect(memory.recent).toContainEqual(last.checkpoint);
+  // Beyond the last plan it has cosigned the end of the run.
+  expect(memory.head.size).toBeGreaterThan(last.checkpoint.size);
   expect(last.checkpoint.size).toBeGreaterThan(20);
 });
 
@@ -119,6 +124,7 @@ test('a site whose computation fails declines, and its agent stops with the reas
       noisedMoments: () => Promise.reject(new Error('disk is gone')),
       momentEvent: () => ({ kind: 'gaussian', sensitivity: 1, noiseMultiplier: 5, count: 1 }),
       checkGenerator: () => undefined,
+      checkCritic: () => undefined,
       discriminatorEvent: () => ({ kind: 'not-private', count: 1 }),
       discriminatorStep: () => Promise.reject(new Error('no images')),
       generatorGradient: () => Promise.reject(new Error('no images')),

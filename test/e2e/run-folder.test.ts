@@ -8,7 +8,7 @@ import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { balancedLabels, calibrated, finishRun, type FinishOptions, type RunSummary } from '../../cli/run-folder.ts';
 import { simulate } from '../../cli/simulation.ts';
-import { verifyChain } from '../../shared/audit/log.ts';
+import { headOfEntries } from '../../shared/audit/log.ts';
 import { canonicalJson, sha256Hex } from '../../shared/audit/canonical.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
@@ -135,7 +135,7 @@ test('the onnx package accepts the model', (context) => {
 test('the log verifies line by line, and a changed line is found', async () => {
   const lines = textOf('log.jsonl').trimEnd().split('\n');
   const entries = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
-  expect(verifyChain(entries)).toEqual({ size: summary.logEntries, root: summary.logHead });
+  expect(headOfEntries(entries)).toEqual({ size: summary.logEntries, root: summary.logHead });
   entries.forEach((entry, i) => expect(canonicalJson(entry)).toBe(lines[i]));
   const log = options.log.with(1, { ...options.log[1], timeMs: 0 });
   expect(await refusalOf(() => finishRun({ ...options, log }))).toMatch(/^LOG_INVALID: entry 1/);

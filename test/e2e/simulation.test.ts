@@ -7,7 +7,9 @@ import { balancedLabels, calibrated, sampleImages } from '../../cli/run-folder.t
 import { simulate } from '../../cli/simulation.ts';
 import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
 import type { CoordinatorEvent } from '../../coordinator/events.ts';
-import { verifyChain } from '../../shared/audit/log.ts';
+import { packFloat32 } from '../../shared/aggregation/clear.ts';
+import { sha256Hex } from '../../shared/audit/canonical.ts';
+import { headOfEntries } from '../../shared/audit/log.ts';
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
@@ -16,9 +18,10 @@ import { phantomImages } from '../../shared/imaging/phantom.ts';
 import { splitBySite } from '../../shared/imaging/split.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { labelDistribution } from '../../shared/policy/views.ts';
+import type { RoundPlan } from '../../shared/protocol/plan.ts';
 import { asPrivateImages, type PrivateImages } from '../../site-agent/imaging/private-images.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
-import { CLASSES, phantomSite, refusalOf, tinyPolicy } from '../support/glue-rig.ts';
+import { CLASSES, phantomSite, refusalOf, tinyCritic, tinyPolicy } from '../support/glue-rig.ts';
 
 let engine: Engine;
 const folders: string[] = [];
@@ -46,7 +49,7 @@ test('a run ends, its log verifies, its ledgers hold every step, and a second ca
     simulate({ policy, sites: sitesOf(2), engine, folder, onEvent: (e) => events.push(e), ...over });
   const first = await run();
 
-  const head = verifyChain(first.log);
+  const head = headOfEntries(first.log);
   expect(head.size).toBe(first.log.length);
   expect(first.log.at(-1)).toMatchObject({ kind: 'run-finished', body: { outcome: 'completed', rounds: 3 } });
   expect(events.filter((e) => e.kind === 'round-closed').map((e) => e.contributors.length)).toEqual([2, 2, 2]);
@@ -76,6 +79,36 @@ test('a run ends, its log verifies, its ledgers hold every step, and a second ca
   expect(await refusalOf(() => run({ sites: sitesOf(1) }))).toMatch(/^POLICY_MISMATCH/);
 });
 
+test('critic rounds: each is a plan with its critic, an entry in every ledger, and a generator', async () => {
+  const policy = tinyPolicy({ warmStart: { critic: tinyCritic } });
+  const folder = newFolder();
+  const plans: RoundPlan[] = [];
+  const { runId, generator, log } = await simulate({
+    policy,
+    sites: sitesOf(2),
+    engine,
+    folder,
+    onEvent: (e) => e.kind === 'round-opened' && plans.push(e.plan),
+  });
+  expect(plans.map((p) => p.kind)).toEqual(['moments', 'moments', 'moments', 'generator', 'generator']);
+  const critics = plans.map((p) => p.criticSha256);
+  expect(critics.map((sha256) => sha256 !== null)).toEqual([false, true, true, false, false]);
+  expect(critics[1]).not.toBe(critics[2]);
+  expect(log.filter((e) => e.kind === 'generator-updated')).toHaveLength(5);
+  for (const siteId of ['site-1', 'site-2']) {
+    const ledger = new Ledger(join(folder, 'sites', siteId, 'ledger.sqlite'));
+    const entries = ledger.entries(runId).map((e) => (e.event as PrivacyEvent).kind);
+    expect(entries.slice(0, 4)).toEqual(['gaussian', 'gaussian', 'gaussian', 'poisson-gaussian']);
+    expect(entries).toHaveLength(6);
+    ledger.close();
+  }
+  // What the plans named is what the generator was fitted to.
+  const fitted = generator.moments.map(({ critic }) => (critic ? sha256Hex(packFloat32(critic)) : null));
+  expect(fitted).toEqual(critics.slice(0, 3));
+  // Not the same sum again: the features are others.
+  expect(generator.moments[1].targets.means).not.toEqual(generator.moments[2].targets.means);
+});
+
 test('a site that fails ends the run with its reason, and the next call goes on from there', async () => {
   const policy = tinyPolicy();
   const folder = newFolder();
@@ -103,7 +136,7 @@ test('a site that fails ends the run with its reason, and the next call goes on 
   await expect(simulate({ policy, sites: sitesOf(2), engine: fragile, folder })).rejects.toThrow('the disk is full');
   broken = false;
   const { log } = await simulate({ policy, sites: sitesOf(2), engine, folder });
-  verifyChain(log);
+  headOfEntries(log);
   expect(log.at(-1)).toMatchObject({ kind: 'run-finished', body: { outcome: 'completed' } });
   expect(readdirSync(folder).sort()).toEqual(expect.arrayContaining(['simulation.json', 'sites']));
 });

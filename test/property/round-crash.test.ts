@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { verifyChain } from '../../shared/audit/log.ts';
+import { headOfEntries } from '../../shared/audit/log.ts';
 import { mulberry32 } from '../support/rng.ts';
 import { RUN_ID, castOf, testPolicy } from '../support/round-rig.ts';
 import { play } from '../support/round-theatre.ts';
@@ -24,7 +24,7 @@ function losing(share: number, seed: number): NonNullable<Script['lose']> {
 /** Ended properly: what must hold however often anybody died. */
 async function checkEnding(end: Ending): Promise<void> {
   const log = await end.store.transaction((tx) => tx.log(RUN_ID, 0, 10_000));
-  verifyChain(log);
+  headOfEntries(log);
   const of = (kind: string) => log.filter((e) => e.kind === kind).map((e) => e.body as Record<string, unknown>);
   expect(of('generator-updated').map((b) => b['round'])).toEqual([0, 1]);
   expect(of('run-finished')).toHaveLength(1);

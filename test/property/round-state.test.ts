@@ -21,6 +21,7 @@ const plan: RoundPlan = {
   kind: 'generator',
   policySha256: SHA,
   generatorSha256: SHA,
+  criticSha256: null,
   discriminatorSteps: 1,
   invited: INVITED,
   declarers: [4],
@@ -29,6 +30,7 @@ const plan: RoundPlan = {
   deadlineMs: 1,
   roster: { version: 1, sha256: '7'.repeat(64) },
   checkpoint: EMPTY_LOG,
+  witnessed: null,
 };
 
 const site = fc.constantFrom(...SITES);
@@ -68,7 +70,14 @@ function playRound(happenings: readonly Happening[], quorum: number, awaited: re
       }
     }
     if (h.kind === 'decline')
-      take(decline(record, h.site, { runId: RUN_ID, round: 3, attempt: 1, phase: 0 }, 'BUDGET_EXHAUSTED'));
+      take(
+        decline(
+          record,
+          h.site,
+          { runId: RUN_ID, round: 3, attempt: 1, phase: 0 },
+          { code: 'BUDGET_EXHAUSTED', signature: 'a.b.c' },
+        ),
+      );
     if (h.kind === 'refuse')
       take(noteRefusal(record, h.site, { runId: RUN_ID, round: 3, attempt: 1, phase: 0 }, h.code));
     if (h.kind === 'look') take(settle(record, { quorum, deadlinePassed: false }));

@@ -3,7 +3,7 @@ import { policySha256, loadPolicy } from '../../shared/policy/load.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { roundTermsOf } from '../../shared/policy/views.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
-import { countDeclarers, publicSeedOf } from '../../shared/protocol/terms.ts';
+import { countDeclarers, kindOfRound, needsCritic, publicSeedOf } from '../../shared/protocol/terms.ts';
 import { FedError } from '../../shared/errors.ts';
 import { type PhantomClass, phantomImages } from '../../shared/imaging/phantom.ts';
 import { asPrivateImages, type PrivateImages } from '../../site-agent/imaging/private-images.ts';
@@ -58,6 +58,22 @@ const moments = {
   lr: 0.01,
 };
 
+/** Two moment rounds in the features of a critic. */
+export const tinyCritic = {
+  rounds: 2,
+  width: 4,
+  seed: 'test',
+  blocks: [
+    { on: 'maps' as const, bandwidth: 0.5, frequencies: 12, weight: 1 },
+    { on: 'dense' as const, bandwidth: 0.5, frequencies: 8, weight: 2 },
+  ],
+  steps: 6,
+  batch: 12,
+  lr: 0.002,
+  fitSteps: 4,
+  fitLr: 0.005,
+};
+
 export interface TinyOptions {
   readonly id?: string;
   readonly classes?: readonly string[];
@@ -65,7 +81,7 @@ export interface TinyOptions {
   readonly training?: Partial<typeof training>;
   readonly privacy?: Partial<typeof privacy>;
   /** Null: no moment round. */
-  readonly warmStart?: Partial<typeof moments> | null;
+  readonly warmStart?: (Partial<typeof moments> & { critic?: typeof tinyCritic }) | null;
   readonly sites?: Readonly<Record<string, object>>;
   readonly minSites?: number;
 }
@@ -109,7 +125,7 @@ export function tinyPolicy(o: TinyOptions = {}): CheckedPolicy {
 export function planFor(policy: CheckedPolicy, round: number, invited = ['site-1', 'site-2']): RoundPlan {
   const terms = roundTermsOf(policy);
   const sha = policySha256(policy);
-  const kind = terms.warmStart && round === 0 ? 'moments' : 'generator';
+  const kind = kindOfRound(terms, round);
   return {
     type: 'round.plan',
     runId: RUN_ID,
@@ -118,6 +134,7 @@ export function planFor(policy: CheckedPolicy, round: number, invited = ['site-1
     kind,
     policySha256: sha,
     generatorSha256: kind === 'moments' ? null : '0'.repeat(64),
+    criticSha256: needsCritic(terms, round) ? 'c'.repeat(64) : null,
     discriminatorSteps: kind === 'moments' ? 0 : 1,
     invited,
     declarers: countDeclarers(terms, invited),
@@ -126,6 +143,7 @@ export function planFor(policy: CheckedPolicy, round: number, invited = ['site-1
     deadlineMs: 1000,
     roster: { version: 1, sha256: '7'.repeat(64) },
     checkpoint: { size: 0, root: '0'.repeat(64) },
+    witnessed: null,
   };
 }
 

@@ -7,7 +7,7 @@ import type { SiteKeys } from '../../shared/identity/keys.ts';
 import { CONSORTIUM, signJson } from '../../shared/identity/signed.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
-import { ANSWER_TYP, NextReply, statementOf } from '../../shared/protocol/round-messages.ts';
+import { ANSWER_TYP, DECLINE_TYP, NextReply, statementOf } from '../../shared/protocol/round-messages.ts';
 import type { RoundAnswer } from '../../shared/protocol/round-messages.ts';
 import { uploadTensor } from '../../shared/protocol/tensor-transfer.ts';
 import type { ManualClock } from './manual-clock.ts';
@@ -55,6 +55,14 @@ export class Hand {
     const { message, tensor } = await this.answerTo(work, values, over, after);
     await uploadTensor(this.link, tensor, { purpose: 'test' });
     return this.link.call('round.answer', message);
+  }
+
+  /** Says no to a plan, signed. */
+  async decline(work: Work, code: string, detail = ''): Promise<unknown> {
+    const { runId, round, attempt } = planOf(work);
+    const statement = { siteId: this.siteId, runId, round, attempt, code, planSha256: sha256Hex(work.plan) };
+    const signature = await signJson(this.#keys, statement, { typ: DECLINE_TYP, audience: CONSORTIUM, nowMs: 0 });
+    return this.link.call('round.decline', { runId, round, attempt, code, detail, signature });
   }
 }
 

@@ -15,26 +15,29 @@ const given = (attempt: number, phase: number, take: number, hadTensor: boolean,
   ({ attempt, phase, take, hadTensor, refused }) satisfies GivenAnswer;
 
 test('a stored answer is sent again, a new request is answered, a refused answer is left alone', () => {
-  expect(decideMove(0, 0, [])).toEqual({ move: 'make', take: 0 });
-  expect(decideMove(0, 0, [given(0, 0, 0, true)])).toEqual({ move: 'send' });
-  expect(decideMove(0, 1, [given(0, 0, 0, false)])).toEqual({ move: 'make', take: 0 });
+  expect(decideMove(0, 0, [], false)).toEqual({ move: 'make', take: 0 });
+  expect(decideMove(0, 0, [given(0, 0, 0, true)], false)).toEqual({ move: 'send' });
+  expect(decideMove(0, 1, [given(0, 0, 0, false)], false)).toEqual({ move: 'make', take: 0 });
   const refused = [given(0, 0, 0, true, 'UPDATE_TOO_LARGE')];
-  expect(decideMove(0, 0, refused)).toEqual({ move: 'wait' });
-  expect(decideMove(1, 0, refused)).toEqual({ move: 'give-up', code: 'UPDATE_TOO_LARGE' });
+  expect(decideMove(0, 0, refused, false)).toEqual({ move: 'wait' });
+  expect(decideMove(1, 0, refused, false)).toEqual({ move: 'give-up', code: 'UPDATE_TOO_LARGE' });
 });
 
 test('a void round takes the stored update again, unless a sum with it may have been opened', () => {
   // clear: one phase, which carries the update.
-  expect(takeFor(1, [given(0, 0, 0, true)])).toBe(0);
-  // A masking scheme that fell void before or at the phase that carries the update.
-  expect(takeFor(1, [given(0, 0, 0, false), given(0, 1, 0, false)])).toBe(0);
-  expect(takeFor(1, [given(0, 0, 0, false), given(0, 1, 0, false), given(0, 2, 0, true)])).toBe(0);
+  expect(takeFor(1, [given(0, 0, 0, true)], false)).toBe(0);
+  // A masking scheme that fell void before the phase that carries the update, and at it.
+  const keys = [given(0, 0, 0, false), given(0, 1, 0, false)];
+  expect(takeFor(1, keys, true)).toBe(0);
+  // The others may have opened the sum without a further word of this site.
+  expect(takeFor(1, [...keys, given(0, 2, 0, true)], true)).toBe(1);
+  expect(takeFor(2, [...keys, given(0, 2, 0, true), given(1, 0, 1, false)], true)).toBe(1);
   // It fell void after this site had helped to unmask: two sums over different survivors must not share an update.
   const unmasked = [given(0, 0, 0, false), given(0, 1, 0, true), given(0, 2, 0, false)];
-  expect(takeFor(1, unmasked)).toBe(1);
-  expect(takeFor(2, [...unmasked, given(1, 0, 1, false)])).toBe(1);
-  expect(takeFor(2, [...unmasked, given(1, 0, 1, false), given(1, 1, 1, true), given(1, 2, 1, false)])).toBe(2);
-  expect(takeFor(0, unmasked)).toBe(0);
+  expect(takeFor(1, unmasked, false)).toBe(1);
+  expect(takeFor(2, [...unmasked, given(1, 0, 1, false)], false)).toBe(1);
+  expect(takeFor(2, [...unmasked, given(1, 0, 1, false), given(1, 1, 1, true), given(1, 2, 1, false)], false)).toBe(2);
+  expect(takeFor(0, unmasked, false)).toBe(0);
 });
 
 const policy = testPolicy({ steps: 2, warmUp: 3 });
@@ -48,15 +51,18 @@ const planFor = (round: number, over: Partial<RoundPlan> = {}): RoundPlan => ({
     invited: sites,
     generatorSha256: 'b'.repeat(64),
     checkpoint: EMPTY_LOG,
+    witnessed: null,
     roster: { version: 3, sha256: '7'.repeat(64) },
     before: null,
   }),
   ...over,
 });
 const fresh: Memory = { latest: null, shownPlan: null, logHead: null, roster: null };
-const verdict = (plan: RoundPlan, memory: Memory = fresh, siteId = 'site-a'): string => {
+const verdict = (plan: RoundPlan, memory: Memory = fresh, siteId = 'site-a'): string =>
+  refusalSync(() => checkPlan({ plan, planSha256: 'c'.repeat(64), siteId, terms, mostSteps: 2, memory }));
+const refusalSync = (body: () => void): string => {
   try {
-    checkPlan({ plan, planSha256: 'c'.repeat(64), siteId, terms, mostSteps: 2, memory });
+    body();
   } catch (error) {
     if (error instanceof FedError) return error.message;
     throw error;
@@ -83,6 +89,28 @@ test('a plan that follows from the policy is accepted; what differs is named', (
   expect(verdict(planFor(1), fresh, 'site-z')).toMatch(/site-z is not invited/);
 });
 
+test('a critic is in the plans of moment rounds after the first, and in no other', () => {
+  const rounds = { ...terms, momentRounds: 3, rounds: terms.rounds + 2 };
+  const criticSha256 = 'e'.repeat(64);
+  const judged = (round: number, over: Partial<RoundPlan> = {}): string => {
+    const p = { terms: rounds, runId: RUN_ID, round, invited: sites, generatorSha256: 'b'.repeat(64), criticSha256 };
+    const rest = {
+      checkpoint: EMPTY_LOG,
+      witnessed: null,
+      roster: { version: 3, sha256: '7'.repeat(64) },
+      before: null,
+    };
+    const plan = { ...makePlan({ ...p, ...rest }), ...over };
+    return refusalSync(() =>
+      checkPlan({ plan, planSha256: 'c'.repeat(64), siteId: 'site-a', terms: rounds, mostSteps: 2, memory: fresh }),
+    );
+  };
+  for (const round of [0, 1, 2, 3]) expect(judged(round)).toBe('accepted');
+  for (const round of [1, 2]) expect(judged(round, { criticSha256: null })).toMatch(/a critic belongs to/);
+  for (const round of [0, 3]) expect(judged(round, { criticSha256 })).toMatch(/a critic belongs to/);
+  expect(judged(2, { discriminatorSteps: 1 })).toMatch(/discriminatorSteps/);
+});
+
 test('rounds only go forward, and one attempt has one plan', () => {
   const latest = { round: 2, attempt: 1 };
   expect(verdict(planFor(1), { ...fresh, latest })).toMatch(/^ROUND_NOT_OPEN/);
@@ -98,8 +126,8 @@ test('a log that got shorter or forked is refused', () => {
   const at = (size: number, root: string) => planFor(1, { checkpoint: { size, root: root.repeat(64) } });
   expect(verdict(at(5, 'a'), { ...fresh, logHead })).toBe('accepted');
   expect(verdict(at(6, 'b'), { ...fresh, logHead })).toBe('accepted');
-  expect(verdict(at(4, 'a'), { ...fresh, logHead })).toMatch(/^LOG_INVALID: the log has 4 entries and had 5/);
-  expect(verdict(at(5, 'b'), { ...fresh, logHead })).toMatch(/^LOG_INVALID: two logs of 5 entries/);
+  expect(verdict(at(4, 'a'), { ...fresh, logHead })).toMatch(/^LOG_REWOUND: the log has 4 entries and had 5/);
+  expect(verdict(at(5, 'b'), { ...fresh, logHead })).toMatch(/^LOG_FORKED: two logs of 5 entries/);
 });
 
 test('a roster that went back, or that is another under one version, is refused', () => {

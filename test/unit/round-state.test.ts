@@ -15,22 +15,26 @@ import { decideOpening, standingAfter, standingAfterRestart } from '../../coordi
 import type { RoundRecord, SiteRecord } from '../../coordinator/store/store.ts';
 import { EMPTY_LOG } from '../../shared/audit/log.ts';
 import { FedError } from '../../shared/errors.ts';
+import type { ErrorCode } from '../../shared/errors.ts';
 import type { RoundTerms } from '../../shared/protocol/terms.ts';
 import { RUN_ID } from '../support/round-rig.ts';
 
 const SHA = (c: string) => c.repeat(64);
+const said = (code: ErrorCode) => ({ code, signature: 'a.b.c' });
 const ROSTER = { version: 1, sha256: SHA('7') };
 const terms: RoundTerms = {
   policySha256: SHA('1'),
   rounds: 4,
-  warmStart: true,
+  momentRounds: 1,
   discriminatorSteps: 3,
   warmUpSteps: 10,
   adaptiveSteps: null,
   maxSteps: 100,
   minSites: 2,
+  maxSites: null,
   quorum: 2,
   deadlineMs: 1000,
+  witnessQuorum: 0,
   scheme: 'clear',
   classes: 3,
   declared: new Map([['c', [1]]]),
@@ -47,6 +51,7 @@ const planFor = (round: number, invited: string[], before: RoundRecord['plan'] |
     invited,
     generatorSha256: SHA('2'),
     checkpoint: EMPTY_LOG,
+    witnessed: null,
     roster: ROSTER,
     before,
   });
@@ -83,6 +88,7 @@ test('plans: kind, steps, warm-up and declarers follow from the policy', () => {
     invited: ['a'],
     generatorSha256: SHA('2'),
     checkpoint: EMPTY_LOG,
+    witnessed: null,
     roster: ROSTER,
     before: null,
     schedule: () => 5,
@@ -120,10 +126,10 @@ test('at the deadline the quorum decides', () => {
 });
 
 test('is void at once when the quorum cannot be reached any more', () => {
-  const one = decline(open(), 'a', place, 'BUDGET_EXHAUSTED');
+  const one = decline(open(), 'a', place, said('BUDGET_EXHAUSTED'));
   expect(kinds(one)).toEqual(['declined']);
   expect(settle(one.next, { quorum: 2, deadlinePassed: false }).next.status).toBe('collecting');
-  const two = decline(one.next, 'b', place, 'BOUNDS_EXCEEDED').next;
+  const two = decline(one.next, 'b', place, said('BOUNDS_EXCEEDED')).next;
   expect(settle(two, { quorum: 2, deadlinePassed: false }).next.status).toBe('void');
 });
 
@@ -136,6 +142,9 @@ test('an answer counts once, however often it is sent', () => {
   const closed = closeRound(settle(answered(open(), 'a', 'b', 'c'), { quorum: 2, deadlinePassed: false }).next, {
     generatorSha256: SHA('5'),
     contributors: ['a', 'b', 'c'],
+    length: 3,
+    clipNorm: 1,
+    sumSha256: [SHA('8')],
   }).next;
   expect(take(closed, 'a', SHA('4'), SHA('4')).log).toEqual([]);
 });
@@ -149,7 +158,7 @@ test('refuses by code: another answer, another round, another phase, too late, n
   expect(codeOf(() => take(r, 'c'))).toBe('ROUND_NOT_OPEN');
   const sealed = settle(answered(r, 'a', 'b'), { quorum: 2, deadlinePassed: false }).next;
   expect(codeOf(() => take(sealed, 'b'))).toBe('ROUND_NOT_OPEN');
-  expect(codeOf(() => take(decline(r, 'a', place, 'BUDGET_EXHAUSTED').next, 'a'))).toBe('ROUND_NOT_OPEN');
+  expect(codeOf(() => take(decline(r, 'a', place, said('BUDGET_EXHAUSTED')).next, 'a'))).toBe('ROUND_NOT_OPEN');
   expect(codeOf(() => take(voidRound(r, 'ROUND_VOID').next, 'a'))).toBe('ROUND_NOT_OPEN');
 });
 
@@ -222,7 +231,7 @@ test('opening: below minSites in good standing, everybody here is needed and is 
 });
 
 test('a decline for good keeps a site out until its agent is started anew', () => {
-  const r = decline(open(), 'a', place, 'BUDGET_EXHAUSTED').next;
+  const r = decline(open(), 'a', place, said('BUDGET_EXHAUSTED')).next;
   const declined = standingAfter(site('a'), r);
   expect(declined).toMatchObject({ standing: 'declined', declined: 'BUDGET_EXHAUSTED' });
   const sites = [
@@ -232,7 +241,7 @@ test('a decline for good keeps a site out until its agent is started anew', () =
   expect(decideOpening({ sites, minSites: 1, waitedMs: 0, gatherMs: 1 })).toMatchObject({ invited: ['b'] });
   expect(standingAfterRestart(declined).standing).toBe('missed');
   // After a decline that may pass it is invited again, and nobody waits for it.
-  const passing = decline(open(), 'a', place, 'LINK_LOST').next;
+  const passing = decline(open(), 'a', place, said('LINK_LOST')).next;
   expect(standingAfter(site('a'), passing).standing).toBe('missed');
 });
 
@@ -241,9 +250,16 @@ test('presence: by the last word, until the window is over, the connection close
   expect(presence.has('a', 0)).toBe(false);
   presence.heard('a', 10);
   expect([presence.has('a', 110), presence.has('a', 111)]).toEqual([true, false]);
-  presence.left('a');
+  expect(presence.leftAt('a')).toBeNull();
+  presence.left('a', 10);
   expect(presence.has('a', 10)).toBe(false);
+  expect(presence.leftAt('a')).toBe(10);
+  presence.left('a', 15);
+  expect(presence.leftAt('a')).toBe(10);
+  presence.left('b', 15);
+  expect(presence.leftAt('b')).toBeNull();
   presence.heard('a', 20);
+  expect(presence.leftAt('a')).toBeNull();
   presence.missed('a', 30);
   expect(presence.has('a', 30)).toBe(false);
   presence.shown('a', 'round 1.0 phase 0', 50);

@@ -1,0 +1,22 @@
+/** Ed25519 (RFC 8032) over bytes, for formats that are not JWS. Everything of ours that is JSON goes through `signed.ts`. */
+import { type KeyObject, createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
+import type { PrivateSigningKey, PublicSigningKey } from './jwk.ts';
+import { publicPart } from './jwk.ts';
+
+/** Reading a key costs a good part of a verification; keys are few and long-lived. */
+const known = new WeakMap<PublicSigningKey, KeyObject>();
+function publicKeyOf(key: PublicSigningKey): KeyObject {
+  let object = known.get(key);
+  if (object === undefined) known.set(key, (object = createPublicKey({ key: publicPart(key), format: 'jwk' })));
+  return object;
+}
+
+/** @returns 64 bytes. */
+export const signBytes = (key: PrivateSigningKey, message: Uint8Array): Uint8Array =>
+  sign(null, message, createPrivateKey({ key: { ...key }, format: 'jwk' }));
+
+export const verifyBytes = (key: PublicSigningKey, message: Uint8Array, signature: Uint8Array): boolean =>
+  signature.length === 64 && verify(null, message, publicKeyOf(key), signature);
+
+/** The 32 bytes of a public key. */
+export const rawPublicKey = (key: PublicSigningKey): Uint8Array => Buffer.from(key.x, 'base64url');
