@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { Coordinator, newRunId } from '../coordinator/coordinator.ts';
 import type { CoordinatorEvent } from '../coordinator/events.ts';
-import { GanGeneratorTrainer, type GeneratorState } from '../coordinator/gan-generator-trainer.ts';
+import type { GanGeneratorTrainer, GeneratorState } from '../coordinator/gan-generator-trainer.ts';
+import { openTrainer } from '../coordinator/gan-pooled-trainer.ts';
 import { loadGeneratorState } from '../coordinator/generators.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
@@ -30,12 +31,12 @@ import { SiteId } from '../shared/protocol/plan.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { secureBytes } from '../shared/random.ts';
 import { SiteAgent } from '../site-agent/agent.ts';
-import type { SiteComputation } from '../site-agent/core/computation.ts';
+import type { PooledSteps, SiteComputation } from '../site-agent/core/computation.ts';
 import type { SiteEvent } from '../site-agent/events.ts';
 import type { PrivateImages } from '../site-agent/imaging/private-images.ts';
+import { openComputation } from '../site-agent/open-computation.ts';
 import { Ledger } from '../site-agent/shell/ledger.ts';
 import { Outbox } from '../site-agent/shell/outbox.ts';
-import { DpSiteComputation } from '../site-agent/site-computation.ts';
 
 export interface SimulationOptions {
   readonly policy: CheckedPolicy;
@@ -74,7 +75,7 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
   const roster = [...siteKeys].reduce((r, [id, keys]) => withSite(r, id, publicKeys(keys)), EMPTY_ROSTER);
   const store = new SqliteStore(join(o.folder, 'coordinator.sqlite'));
   const blobs = new FileBlobStore(join(o.folder, 'blobs'));
-  const trainer = new GanGeneratorTrainer(o.engine, o.policy);
+  const trainer = openTrainer(o.engine, o.policy);
   const epsilon = new Map<string, number>();
   const coordinator = new Coordinator({
     policy: o.policy,
@@ -94,7 +95,7 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
   const agents: SiteAgent[] = [];
   try {
     for (const [siteId, images] of o.sites) {
-      const computation = await DpSiteComputation.open({ ...o, siteId, images, random: secureBytes });
+      const computation = await openComputation({ ...o, siteId, images, random: secureBytes });
       const folder = join(o.folder, 'sites', siteId);
       mkdirSync(folder, { recursive: true });
       closing.push(() => computation.dispose());
@@ -187,11 +188,18 @@ class Turns {
 const oneAtATime = (c: SiteComputation, turns: Turns): SiteComputation => ({
   initialState: (...args) => turns.take(() => c.initialState(...args)),
   checkGenerator: (generator) => c.checkGenerator(generator),
+  checkCritic: (critic) => c.checkCritic(critic),
   discriminatorEvent: () => c.discriminatorEvent(),
   discriminatorStep: (...args) => turns.take(() => c.discriminatorStep(...args)),
   generatorGradient: (...args) => turns.take(() => c.generatorGradient(...args)),
   momentEvent: () => c.momentEvent(),
   noisedMoments: (...args) => turns.take(() => c.noisedMoments(...args)),
+  ...(c.pooled && { pooled: stepsInTurn(c.pooled, turns) }),
+});
+
+const stepsInTurn = (c: PooledSteps, turns: Turns): PooledSteps => ({
+  checkDiscriminator: (weights) => c.checkDiscriminator(weights),
+  share: (...args) => turns.take(() => c.share(...args)),
 });
 
 /** Rejects when one of these does; never resolves. */

@@ -7,16 +7,18 @@ import type { Engine } from '../shared/engine/program.ts';
 import { FedError } from '../shared/errors.ts';
 import { movingAverage } from '../shared/gan/average.ts';
 import { oneHot } from '../shared/gan/batch.ts';
-import { initialise } from '../shared/gan/layout.ts';
+import { initialise, type Layout } from '../shared/gan/layout.ts';
 import { type Gan, openGan } from '../shared/gan/registry.ts';
 import { decodeState, encodeState, stateBytes } from '../shared/gan/state-bytes.ts';
-import { momentLength } from '../shared/moments/embedding.ts';
-import { type FeatureSet, featureSet } from '../shared/moments/features.ts';
-import { MomentObjective, momentTargets, type MomentTargets } from '../shared/moments/objective.ts';
+import { criticFeatures, criticLayout, criticLength, criticSeed } from '../shared/moments/critic.ts';
+import { featureSet, type ImageShape } from '../shared/moments/features.ts';
+import { MomentObjective, momentTargets, type MomentTargets, type MomentTerm } from '../shared/moments/objective.ts';
+import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
-import { ganConfigOf } from '../shared/policy/views.ts';
+import { ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import { PublicRandom } from '../shared/public-random.ts';
+import { trainCritic } from './critic-trainer.ts';
 import type { GeneratorTrainer } from './core/generator-trainer.ts';
 
 /** What is kept between rounds. */
@@ -25,8 +27,16 @@ export interface GeneratorState {
   /** Exponential average of the weights: what is released. */
   readonly average: Float32Array;
   readonly optimizer: OptimizerState;
-  /** Of the moment round, once it has been; null before, and in a run without one. */
-  readonly targets: MomentTargets | null;
+  /** What every moment round so far has given, in order. */
+  readonly moments: readonly MomentRelease[];
+  /** The critic of the next round, where that is a moment round in its features. */
+  readonly critic: Float32Array | null;
+}
+
+/** What one moment round has given, and the critic whose features it was in: null in the first, whose are fixed. */
+export interface MomentRelease {
+  readonly critic: Float32Array | null;
+  readonly targets: MomentTargets;
 }
 
 /** Adam in the moment fit: the second moment forgets faster than in adversarial rounds. */
@@ -37,18 +47,16 @@ const FULL_RATE_SHARE = 0.4;
 export class GanGeneratorTrainer implements GeneratorTrainer {
   readonly #policy: CheckedPolicy;
   readonly #engine: Engine;
-  readonly #features: FeatureSet | null;
-  /** One at a time, for the targets it was compiled with. */
-  #objective: { targets: MomentTargets; compiled: MomentObjective } | null = null;
+  readonly #shape: ImageShape;
+  /** One at a time, for the moments it was compiled with. */
+  #objective: { moments: readonly MomentRelease[]; compiled: MomentObjective } | null = null;
   readonly gan: Gan;
 
   constructor(engine: Engine, policy: CheckedPolicy) {
     this.#engine = engine;
     this.#policy = policy;
     this.gan = openGan(ganConfigOf(policy));
-    const { warmStart, model } = policy;
-    const shape = { channels: model.channels, size: model.imageSize };
-    this.#features = warmStart.kind === 'moments' ? featureSet(warmStart.features, shape) : null;
+    this.#shape = { channels: policy.model.channels, size: policy.model.imageSize };
   }
 
   /** Public first values: a pure function of the policy. */
@@ -56,51 +64,68 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     const { layout } = this.gan.generator;
     const weights = initialise(layout, `generator ${this.#policy.id} ${this.#policy.version}`);
     const optimizer = adam({ learningRate: 0 }).init(layout.length);
-    return this.encode({ weights, average: weights, optimizer, targets: null });
+    return this.encode({ weights, average: weights, optimizer, moments: [], critic: null });
   }
 
   weights(state: Uint8Array): Float32Array {
     return this.decode(state).weights;
   }
 
+  critic(state: Uint8Array): Float32Array | null {
+    return this.decode(state).critic;
+  }
+
   updateLength(plan: RoundPlan): number {
-    if (plan.kind === 'generator') return this.gan.generator.layout.length;
-    return momentLength(this.gan.config.classes, this.#momentFeatures());
+    if (plan.kind !== 'moments') return this.gan.generator.layout.length;
+    return this.gan.config.classes * (this.#featureLength(plan.round) + 1);
   }
 
   /**
-   * Fits the generator to the noised mean embeddings, from the state's weights.
+   * Fits the generator, from the state's weights, to the noised mean embeddings of this and all earlier moment rounds;
+   * then trains the critic of the next, where there is one.
    * @param sum - [classes × (features + 1)], each contributor's noise in it.
    */
   async fitMoments(bytes: Uint8Array, plan: RoundPlan, sum: Float64Array, progress: (share: number) => void) {
-    const { warmStart, training } = this.#policy;
-    if (warmStart.kind !== 'moments') throw new FedError('PARAMETER_INVALID', 'the policy has no moment round');
+    const { training } = this.#policy;
+    const warmStart = this.#warmStart();
     const state = this.decode(bytes);
-    const noiseStd = warmStart.noiseMultiplier * Math.sqrt(plan.invited.length);
+    const noiseStd = this.momentNoise(plan);
     const declared = plan.declarers.map((n) => n > 0);
     const targets = momentTargets(sum, this.gan.config.classes, noiseStd, declared);
-    let { weights, average, optimizer } = state;
+    const moments = [...state.moments, { critic: state.critic, targets }];
+    const [steps, lr] =
+      state.critic === null || !warmStart.critic
+        ? [warmStart.fitSteps, warmStart.lr]
+        : [warmStart.critic.fitSteps, warmStart.critic.fitLr];
+    let { weights, average } = state;
+    let optimizer = adam({ learningRate: 0 }).init(weights.length);
     average = weights;
-    for (let step = 0; step < warmStart.fitSteps; step++) {
-      const { gradient } = await this.#momentGradient(weights, targets, `${plan.publicSeed} fit ${step}`);
-      const learningRate = warmStart.lr * fitRate(step / warmStart.fitSteps);
+    for (let step = 0; step < steps; step++) {
+      const { gradient } = await this.#momentGradient(weights, moments, `${plan.publicSeed} fit ${step}`);
+      const learningRate = lr * fitRate(step / steps);
       ({ weights, state: optimizer } = adam({ learningRate, ...FIT_BETAS }).update(weights, gradient, optimizer));
       // The average starts as short as the run is, so that first steps do not linger in it.
       average = movingAverage(average, weights, Math.min(training.emaDecay, step / (step + 10)));
-      progress((step + 1) / warmStart.fitSteps);
+      progress((step + 1) / steps);
     }
-    // Adversarial rounds begin from the average, with an optimiser that knows nothing of the fit.
+    const critic = moments.length < momentRoundsOf(this.#policy) ? await this.#trainCritic(average, plan) : null;
+    // Later rounds begin from the average, with an optimiser that knows nothing of the fit.
     optimizer = adam({ learningRate: 0 }).init(weights.length);
-    return this.encode({ weights: average, average, optimizer, targets });
+    return this.encode({ weights: average, average, optimizer, moments, critic });
+  }
+
+  /** Standard deviation of the noise in a moment sum: every site's own. */
+  protected momentNoise(plan: RoundPlan): number {
+    return this.#warmStart().noiseMultiplier * Math.sqrt(plan.invited.length);
   }
 
   /** One step of Adam on the summed generator gradients, and on the moment term where the policy keeps it. */
   async applyGradients(bytes: Uint8Array, plan: RoundPlan, sum: Float64Array, _contributors: readonly string[]) {
     const { training } = this.#policy;
-    const { weights: before, average, optimizer, targets } = this.decode(bytes);
+    const { weights: before, average, optimizer, moments, critic } = this.decode(bytes);
     const gradient = Float64Array.from(sum);
-    if (targets && training.momentWeight > 0) {
-      const term = await this.#momentGradient(before, targets, `${plan.publicSeed} moment term`);
+    if (moments.length > 0 && training.momentWeight > 0) {
+      const term = await this.#momentGradient(before, moments, `${plan.publicSeed} moment term`);
       for (let i = 0; i < gradient.length; i++) gradient[i] += training.momentWeight * term.gradient[i];
     }
     const { lrG: learningRate, beta1, beta2, emaDecay } = training;
@@ -109,55 +134,92 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
       weights,
       average: movingAverage(average, weights, Math.min(emaDecay, (state.step + 1) / (state.step + 10))),
       optimizer: state,
-      targets,
+      moments,
+      critic,
     });
   }
 
-  encode({ weights, average, optimizer, targets }: GeneratorState): Uint8Array {
-    const first = encodeState(optimizer.step, [weights, average, ...optimizer.slots]);
-    const second = targets
-      ? encodeState(0, [Float32Array.of(...targets.classWeights, ...targets.means)])
-      : new Uint8Array();
-    const bytes = new Uint8Array(first.length + second.length);
-    bytes.set(first);
-    bytes.set(second, first.length);
-    return bytes;
+  encode({ weights, average, optimizer, moments, critic }: GeneratorState): Uint8Array {
+    const parts = [encodeState(optimizer.step, [weights, average, ...optimizer.slots])];
+    for (const { critic: own, targets } of moments) {
+      if (own) parts.push(encodeState(0, [own]));
+      parts.push(encodeState(0, [Float32Array.of(...targets.classWeights, ...targets.means)]));
+    }
+    if (critic) parts.push(encodeState(0, [critic]));
+    return new Uint8Array(Buffer.concat(parts));
   }
 
   /** @throws {FedError} STORE_CORRUPT */
   decode(bytes: Uint8Array): GeneratorState {
-    const { length } = this.gan.generator.layout;
-    const size = stateBytes(4, length);
-    const { steps, vectors } = decodeState(bytes.subarray(0, size), 4, length);
+    let at = 0;
+    const next = (vectors: number, length: number) => {
+      const size = stateBytes(vectors, length);
+      const state = decodeState(bytes.subarray(at, at + size), vectors, length);
+      at += size;
+      return state;
+    };
+    const { steps, vectors } = next(4, this.gan.generator.layout.length);
     const [weights, average, ...slots] = vectors;
-    return { weights, average, optimizer: { step: steps, slots }, targets: this.#targetsFrom(bytes.subarray(size)) };
-  }
-
-  #targetsFrom(bytes: Uint8Array): MomentTargets | null {
-    if (bytes.length === 0) return null;
     const { classes } = this.gan.config;
-    if (!this.#features) throw new FedError('STORE_CORRUPT', 'moments in the state of a run that has none');
-    const { vectors } = decodeState(bytes, 1, classes * (this.#features.length + 1));
-    return { classWeights: vectors[0].slice(0, classes), means: vectors[0].slice(classes) };
+    const moments: MomentRelease[] = [];
+    let critic: Float32Array | null = null;
+    while (at < bytes.length) {
+      const round = moments.length;
+      if (round >= momentRoundsOf(this.#policy))
+        throw new FedError('STORE_CORRUPT', 'more moments in the state than the run has moment rounds');
+      if (round > 0) critic = next(1, this.#criticLayout().length).vectors[0];
+      if (at === bytes.length) break;
+      const values = next(1, classes * (this.#featureLength(round) + 1)).vectors[0];
+      moments.push({ critic, targets: { classWeights: values.slice(0, classes), means: values.slice(classes) } });
+      critic = null;
+    }
+    return { weights, average, optimizer: { step: steps, slots }, moments, critic };
   }
 
-  #momentFeatures(): FeatureSet {
-    if (!this.#features) throw new FedError('PARAMETER_INVALID', 'the policy has no moment round');
-    return this.#features;
+  #warmStart(): Extract<CheckedPolicy['warmStart'], { kind: 'moments' }> {
+    const { warmStart } = this.#policy;
+    if (warmStart.kind !== 'moments') throw new FedError('PARAMETER_INVALID', 'the policy has no moment round');
+    return warmStart;
   }
 
-  async #momentGradient(weights: Float32Array, targets: MomentTargets, seed: string) {
+  #featureLength(round: number): number {
+    const { features, critic } = this.#warmStart();
+    return round > 0 && critic ? criticLength(critic) : featureSet(features, this.#shape).length;
+  }
+
+  #criticLayout(): Layout {
+    const { critic } = this.#warmStart();
+    if (!critic) throw new FedError('PARAMETER_INVALID', 'the policy has no critic');
+    return criticLayout(critic, this.#shape, this.gan.config.classes);
+  }
+
+  #trainCritic(generator: Float32Array, plan: RoundPlan): Promise<Float32Array> {
+    const { critic } = this.#warmStart();
+    if (!critic) throw new FedError('PARAMETER_INVALID', 'the policy has no critic');
+    const distribution = labelDistribution(this.#policy);
+    const training = { engine: this.#engine, gan: this.gan, ...critic, distribution, seed: plan.publicSeed };
+    return trainCritic(training, generator);
+  }
+
+  /** A released sum with the features it was measured in. */
+  #term({ critic: parameters, targets }: MomentRelease, round: number): MomentTerm {
+    const { features, critic } = this.#warmStart();
+    if (parameters === null || !critic) return { features: featureSet(features, this.#shape), targets };
+    const { classes } = this.gan.config;
+    return { features: criticFeatures(critic, this.#shape, classes, criticSeed(critic, round), parameters), targets };
+  }
+
+  async #momentGradient(weights: Float32Array, moments: readonly MomentRelease[], seed: string) {
     const { classes, latent } = this.gan.config;
-    if (!this.#objective || !sameTargets(this.#objective.targets, targets)) {
+    if (!this.#objective || !sameMoments(this.#objective.moments, moments)) {
       await this.#objective?.compiled.dispose();
       const compiled = await MomentObjective.create({
         engine: this.#engine,
         gan: this.gan,
-        features: this.#momentFeatures(),
-        targets,
+        terms: moments.map((release, round) => this.#term(release, round)),
         batch: this.#fitBatch(),
       });
-      this.#objective = { targets, compiled };
+      this.#objective = { moments, compiled };
     }
     const { compiled } = this.#objective;
     // Both halves hold every class equally often.
@@ -188,5 +250,11 @@ function fitRate(share: number): number {
 
 const sameValues = (a: Float32Array, b: Float32Array): boolean =>
   a.length === b.length && a.every((v, i) => v === b[i]);
+const sameMoments = (a: readonly MomentRelease[], b: readonly MomentRelease[]): boolean =>
+  a === b || (a.length === b.length && a.every((release, i) => sameRelease(release, b[i])));
+const sameRelease = (a: MomentRelease, b: MomentRelease): boolean =>
+  a === b || (sameTargets(a.targets, b.targets) && (a.critic === b.critic || sameCritic(a.critic, b.critic)));
+const sameCritic = (a: Float32Array | null, b: Float32Array | null): boolean =>
+  a !== null && b !== null && sameValues(a, b);
 const sameTargets = (a: MomentTargets, b: MomentTargets): boolean =>
-  a === b || (sameValues(a.classWeights, b.classWeights) && sameValues(a.means, b.means));
+  sameValues(a.classWeights, b.classWeights) && sameValues(a.means, b.means);

@@ -6,13 +6,13 @@ import type { GeneratorTrainer } from './core/generator-trainer.ts';
 import type { GeneratorRecord } from './store/store.ts';
 
 /** A blob's name; `round` counts rounds applied. */
-export const generatorBlob = (runId: string, round: number, part: 'state' | 'weights'): string =>
+export const generatorBlob = (runId: string, round: number, part: 'state' | 'weights' | 'critic'): string =>
   `g.${runId}.${String(round).padStart(8, '0')}.${part}`;
 
 /**
- * Stores a generator's state and the weights that sites download.
+ * Stores a generator's state and what sites download: its weights, and the critic of the next round where there is one.
  *
- * Guarantee: both are durable before this resolves, so a record that names them never points at nothing. Nothing
+ * Guarantee: all are durable before this resolves, so a record that names them never points at nothing. Nothing
  * refers to them yet: interrupted here, the same round is worked out again and they are written over.
  */
 export async function storeGenerator(
@@ -25,10 +25,14 @@ export async function storeGenerator(
   const weights = packFloat32(trainer.weights(state));
   await blobs.put(generatorBlob(runId, round, 'state'), state);
   await blobs.put(generatorBlob(runId, round, 'weights'), weights);
+  const critic = trainer.critic(state);
+  const criticBytes = critic === null ? null : packFloat32(critic);
+  if (criticBytes !== null) await blobs.put(generatorBlob(runId, round, 'critic'), criticBytes);
   return {
     round,
     state: { sha256: sha256Hex(state), bytes: state.length },
     weights: { sha256: sha256Hex(weights), bytes: weights.length },
+    ...(criticBytes && { critic: { sha256: sha256Hex(criticBytes), bytes: criticBytes.length } }),
   };
 }
 
@@ -44,4 +48,5 @@ export async function loadGeneratorState(blobs: BlobStore, runId: string, of: Ge
 export async function forgetGenerator(blobs: BlobStore, runId: string, round: number): Promise<void> {
   await blobs.delete(generatorBlob(runId, round, 'state'));
   await blobs.delete(generatorBlob(runId, round, 'weights'));
+  await blobs.delete(generatorBlob(runId, round, 'critic'));
 }

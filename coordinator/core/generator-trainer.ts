@@ -6,9 +6,11 @@ export interface GeneratorTrainer {
   initialState(): Promise<Uint8Array>;
   /** The weights that sites download: flat, in the layout of the architecture. [generator parameters] */
   weights(state: Uint8Array): Float32Array;
+  /** The parameters of the critic that the next round's features are made of; null where it needs none. */
+  critic(state: Uint8Array): Float32Array | null;
   /** How long an update of this plan must be, in values. */
   updateLength(plan: RoundPlan): number;
-  /** Round zero: fits the generator to the summed noised moments. */
+  /** A moment round: fits the generator to all summed noised moments so far, and trains the critic of the next. */
   fitMoments(
     state: Uint8Array,
     plan: RoundPlan,

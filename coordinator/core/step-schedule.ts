@@ -40,7 +40,7 @@ export function nextSteps(terms: RoundTerms, round: number, state: StepState, en
   const { adaptiveSteps: config, discriminatorSteps, maxSteps } = terms;
   if (config === null || scheduled === 0) return scheduled;
   const climbed = scheduled - discriminatorSteps + adaptiveSteps(state, config);
-  const spent = Math.max(state.planned, entries - (terms.warmStart ? 1 : 0));
+  const spent = Math.max(state.planned, entries - terms.momentRounds);
   const later = (terms.rounds - round - 1) * discriminatorSteps;
   return Math.max(scheduled, Math.min(climbed, maxSteps - spent - later));
 }

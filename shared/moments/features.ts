@@ -1,5 +1,5 @@
 /**
- * Fixed, public features of an image, for the moment round. Nothing here was trained and nothing depends on an image:
+ * Fixed, public features of an image, for the first moment round; `critic.ts` has those of the rounds after. Nothing here was trained and nothing depends on an image:
  * the directions come from a public seed in the policy.
  *
  * Guarantee every feature set must give, by construction: each row of `embed` has an L2 norm of at most 1. The round's

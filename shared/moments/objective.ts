@@ -4,7 +4,8 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs';
-import { float32, type Engine, type Program, type TensorFunction } from '../engine/program.ts';
+import { float32, type Engine, type Program, type TensorFunction, type TensorSpec } from '../engine/program.ts';
+import { withoutPrefix } from '../gan/discriminator-gradient.ts';
 import { addToFlat, parameterFeeds, parameterInputs, type Layout } from '../gan/layout.ts';
 import { PlainNet } from '../gan/plain-net.ts';
 import type { Gan } from '../gan/registry.ts';
@@ -17,6 +18,12 @@ export interface MomentTargets {
   readonly means: Float32Array;
   /** [classes]: weight of each class in the objective; 0 where noise drowns the count. */
   readonly classWeights: Float32Array;
+}
+
+/** One released sum as a part of the objective: what it was measured in, and what came of it. */
+export interface MomentTerm {
+  readonly features: FeatureSet;
+  readonly targets: MomentTargets;
 }
 
 /** A count this many standard deviations of its own noise above zero is taken to be real. */
@@ -68,7 +75,7 @@ export function momentLoss(rows: Tensor2D, oneHot: Tensor2D, means: Tensor2D, cl
   return tf.sum(tf.mul(perClass, classWeights));
 }
 
-/** The moment term's gradient with respect to the generator, compiled. */
+/** The gradient of the sum of some moment terms with respect to the generator, compiled. */
 export class MomentObjective {
   readonly #program: Program;
   readonly #layout: Layout;
@@ -86,16 +93,15 @@ export class MomentObjective {
   static async create(p: {
     engine: Engine;
     gan: Gan;
-    features: FeatureSet;
-    targets: MomentTargets;
+    terms: readonly MomentTerm[];
     batch: number;
   }): Promise<MomentObjective> {
-    const { features } = p;
+    const { terms } = p;
     const { architecture, config } = p.gan;
     const { layout } = p.gan.generator;
     const batch = p.batch + (p.batch % 2);
     const names = layout.entries.map(({ name }) => name);
-    const fn: TensorFunction = ({ z, oneHot, means, classWeights, ...rest }) => {
+    const fn: TensorFunction = ({ z, oneHot, ...rest }) => {
       const loss = (...parameters: Tensor[]): Scalar => {
         const net = new PlainNet(Object.fromEntries(names.map((name, i) => [name, parameters[i]])));
         // Generators make [n, height, width, channels]; features read [n, channels, height, width].
@@ -104,22 +110,32 @@ export class MomentObjective {
           [0, 3, 1, 2],
         );
         // The embedding's constant cancels in no mean: it is left out by `momentLoss`; the scale of φ stays in.
-        const rows = momentRows(features, images, rest);
-        return momentLoss(rows, oneHot as Tensor2D, means as Tensor2D, classWeights);
+        const losses = terms.map(({ features }, t) => {
+          const rows = momentRows(features, images, withoutPrefix(rest, `t${t}.`));
+          return momentLoss(rows, oneHot as Tensor2D, rest[`means${t}`] as Tensor2D, rest[`classWeights${t}`]);
+        });
+        return losses.reduce((sum, loss) => tf.add(sum, loss));
       };
       const { value, grads } = tf.valueAndGrads(loss)(names.map((name) => rest[`g.${name}`]));
       return { loss: value, ...Object.fromEntries(names.map((name, i) => [`d.${name}`, grads[i]])) };
     };
+    const own: [string, TensorSpec][] = terms.flatMap(({ features }, t) => [
+      [`means${t}`, float32(config.classes, features.length)],
+      [`classWeights${t}`, float32(config.classes)],
+      ...Object.entries(features.constants).map(([k, c]): [string, TensorSpec] => [`t${t}.${k}`, float32(...c.shape)]),
+    ]);
     const program = await p.engine.compile('moment-objective', fn, {
       z: float32(batch, config.latent),
       oneHot: float32(batch, config.classes),
-      means: float32(config.classes, features.length),
-      classWeights: float32(config.classes),
-      ...Object.fromEntries(Object.entries(features.constants).map(([k, c]) => [k, float32(...c.shape)])),
+      ...Object.fromEntries(own),
       ...parameterInputs(layout, 'g.'),
     });
-    const constants = Object.fromEntries(Object.entries(features.constants).map(([k, c]) => [k, c.values]));
-    return new MomentObjective(program, layout, { ...constants, ...p.targets }, batch);
+    const fixed: [string, Float32Array][] = terms.flatMap(({ features, targets }, t) => [
+      [`means${t}`, targets.means],
+      [`classWeights${t}`, targets.classWeights],
+      ...Object.entries(features.constants).map(([k, c]): [string, Float32Array] => [`t${t}.${k}`, c.values]),
+    ]);
+    return new MomentObjective(program, layout, Object.fromEntries(fixed), batch);
   }
 
   /**

@@ -80,7 +80,7 @@ test('a run ends, its log verifies, its ledgers hold every step, and a second ca
 });
 
 test('critic rounds: each is a plan with its critic, an entry in every ledger, and a generator', async () => {
-  const policy = tinyPolicy({ warmStart: { critic: tinyCritic } });
+  const policy = tinyPolicy({ warmStart: { noiseMultiplier: 0.1, critic: tinyCritic } });
   const folder = newFolder();
   const plans: RoundPlan[] = [];
   const { runId, generator, log } = await simulate({

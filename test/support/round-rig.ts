@@ -145,6 +145,9 @@ export class StubComputation implements SiteComputation {
     );
     return { update, fakes: { fakeLoss: 0.5, fakeAccuracy: 0.5 } };
   }
+  checkCritic() {
+    throw new FedError('PARAMETER_INVALID', 'no critic here');
+  }
   momentEvent() {
     const { warmStart } = this.#policy;
     return gaussianEvent(warmStart.kind === 'moments' ? warmStart.noiseMultiplier : 0);
@@ -162,6 +165,9 @@ export class StubTrainer implements GeneratorTrainer {
   }
   weights(state: Uint8Array) {
     return unpackFloat32(state);
+  }
+  critic() {
+    return null;
   }
   updateLength(plan: { kind: string }) {
     return plan.kind === 'moments' ? MOMENTS : LENGTH;

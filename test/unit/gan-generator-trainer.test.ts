@@ -1,17 +1,26 @@
 /** The coordinator's optimiser: states as bytes, the fit to the moments, plain Adam where nothing else is asked for. */
+import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
 import { adam } from '../../shared/engine/optimizers.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import { movingAverage } from '../../shared/gan/average.ts';
-import { oneHot } from '../../shared/gan/batch.ts';
+import { trainCritic } from '../../coordinator/critic-trainer.ts';
+import { drawFakeInputs, oneHot } from '../../shared/gan/batch.ts';
+import { initialise } from '../../shared/gan/layout.ts';
+import { PlainNet } from '../../shared/gan/plain-net.ts';
+import { openGan } from '../../shared/gan/registry.ts';
+import { Sampler } from '../../shared/gan/sampler.ts';
+import { encodeState } from '../../shared/gan/state-bytes.ts';
+import { checkCritic, criticLayout, criticLength, criticNetwork } from '../../shared/moments/critic.ts';
+import { ganConfigOf } from '../../shared/policy/views.ts';
 import { MomentSummer, momentImages } from '../../shared/moments/embedding.ts';
 import { featureSet } from '../../shared/moments/features.ts';
 import { MomentObjective, type MomentTargets } from '../../shared/moments/objective.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { PublicRandom } from '../../shared/public-random.ts';
-import { phantomSite, planFor, refusalOf, tinyPolicy, type TinyOptions } from '../support/glue-rig.ts';
+import { phantomSite, planFor, refusalOf, tinyCritic, tinyPolicy, type TinyOptions } from '../support/glue-rig.ts';
 import { uniform } from '../support/rng.ts';
 
 let engine: Engine;
@@ -53,8 +62,7 @@ async function lossOf(t: GanGeneratorTrainer, policy: CheckedPolicy, targets: Mo
   const objective = await MomentObjective.create({
     engine,
     gan: t.gan,
-    features: featuresOf(policy),
-    targets,
+    terms: [{ features: featuresOf(policy), targets }],
     batch: 120,
   });
   const labels = Int32Array.from({ length: 120 }, (_, i) => i % 3);
@@ -70,8 +78,8 @@ test('a state with and without targets goes through bytes unchanged', async () =
     const d = t.gan.generator.layout.length;
     const [weights, average, mean, square] = [1, 2, 3, 4].map((seed) => uniform(seed, d));
     const means = uniform(5, 3 * featuresOf(policy).length);
-    for (const targets of [null, { classWeights: Float32Array.of(1, 0, 1), means }]) {
-      const state = { weights, average, optimizer: { step: 7, slots: [mean, square] }, targets };
+    for (const moments of [[], [{ critic: null, targets: { classWeights: Float32Array.of(1, 0, 1), means } }]]) {
+      const state = { weights, average, optimizer: { step: 7, slots: [mean, square] }, moments, critic: null };
       const bytes = t.encode(state);
       expect(t.decode(bytes)).toEqual(state);
       expect(t.encode(t.decode(bytes))).toEqual(bytes);
@@ -110,7 +118,7 @@ test('without a moment term a round is one step of plain Adam on the sum', async
       state = await t.applyGradients(state, planFor(policy, round), sum, ['site-1']);
       ({ weights, state: optimizer } = adam({ learningRate, beta1, beta2 }).update(weights, sum, optimizer));
       average = movingAverage(average, weights, Math.min(emaDecay, (round + 2) / (round + 11)));
-      expect(t.decode(state)).toEqual({ weights, average, optimizer, targets: null });
+      expect(t.decode(state)).toEqual({ weights, average, optimizer, moments: [], critic: null });
     }
   });
 });
@@ -128,7 +136,7 @@ test('the fit lowers the moment loss, leaves Adam fresh, and is the same bytes e
   expect(await fit(silent)).toEqual(state);
   await using(policy, async (t) => {
     const [before, after] = [t.decode(await t.initialState()), t.decode(state)];
-    const targets = after.targets!;
+    const { targets } = after.moments[0];
     expect([...targets.classWeights]).toEqual([1, 1, 1]);
     expect(after.optimizer.step).toBe(0);
     expect(after.weights).toEqual(after.average);
@@ -147,7 +155,7 @@ test('a class that nobody declares is not fitted to', async () => {
   const state = await using(policy, async (t) =>
     t.decode(await t.fitMoments(await t.initialState(), plan, sum, silent)),
   );
-  expect([...state.targets!.classWeights]).toEqual([1, 0, 1]);
+  expect([...state.moments[0].targets.classWeights]).toEqual([1, 0, 1]);
 });
 
 test('the moment term adds its weight times its gradient to the sum, and nothing of chance', async () => {
@@ -170,8 +178,83 @@ test('the moment term adds its weight times its gradient to the sum, and nothing
     ];
     expect(still.weights).toEqual(before.weights);
     expect(moved.weights).not.toEqual(before.weights);
-    expect(moved.targets).toEqual(before.targets);
+    expect(moved.moments).toEqual(before.moments);
   });
+});
+
+const withCritic: TinyOptions = {
+  training: { rounds: 1, momentWeight: 1 },
+  warmStart: { noiseMultiplier: 0.01, fitSteps: 5, critic: tinyCritic },
+};
+
+test('a critic comes with every moment round but the last, and travels through bytes', async () => {
+  const policy = tinyPolicy(withCritic);
+  const first = await momentSum(policy);
+  const layout = criticLayout(tinyCritic, SHAPE, 3);
+  await using(policy, async (t) => {
+    const start = await t.initialState();
+    expect(t.critic(start)).toBeNull();
+    const zero = await t.fitMoments(start, planFor(policy, 0), first, silent);
+    const critic = t.critic(zero);
+    expect(critic).toHaveLength(layout.length);
+    expect(() => checkCritic(critic!, layout)).not.toThrow();
+    expect(critic).not.toEqual(initialise(layout, `critic ${planFor(policy, 0).publicSeed}`));
+    expect(await t.fitMoments(start, planFor(policy, 0), first, silent)).toEqual(zero);
+
+    const length = t.updateLength(planFor(policy, 1));
+    expect(length).toBe(3 * (criticLength(tinyCritic) + 1));
+    const one = await t.fitMoments(zero, planFor(policy, 1), Float64Array.from(uniform(1, length), Math.abs), silent);
+    const two = await t.fitMoments(one, planFor(policy, 2), Float64Array.from(uniform(2, length), Math.abs), silent);
+    expect(t.critic(one)).not.toEqual(critic);
+    expect(t.critic(two)).toBeNull();
+    const { moments } = t.decode(two);
+    expect(moments.map((m) => m.critic)).toEqual([null, critic, t.critic(one)]);
+    expect(t.encode(t.decode(one))).toEqual(one);
+    expect(t.encode(t.decode(two))).toEqual(two);
+    const later = await t.applyGradients(two, planFor(policy, 3), new Float64Array(t.weights(two).length), ['site-1']);
+    expect(t.decode(later).moments).toEqual(moments);
+    // One more release than there are rounds, and half a critic.
+    const more = Buffer.concat([two, encodeState(0, [critic!])]);
+    expect(await refusalOf(async () => t.decode(more))).toMatch(/^STORE_CORRUPT/);
+    expect(await refusalOf(async () => t.decode(one.slice(0, -4)))).toMatch(/^STORE_CORRUPT/);
+  });
+});
+
+test('the fit after a critic round follows that round’s means too', async () => {
+  const policy = tinyPolicy({ ...withCritic, warmStart: { ...withCritic.warmStart, fitSteps: 1 } });
+  const first = await momentSum(policy);
+  await using(policy, async (t) => {
+    const zero = await t.fitMoments(await t.initialState(), planFor(policy, 0), first, silent);
+    const sum = (seed: number) => Float64Array.from(uniform(seed, t.updateLength(planFor(policy, 1))), Math.abs);
+    const after = async (seed: number) => t.weights(await t.fitMoments(zero, planFor(policy, 1), sum(seed), silent));
+    expect(await after(1)).not.toEqual(await after(2));
+  });
+});
+
+test('a critic learns to tell the classes of fakes apart', async () => {
+  const policy = tinyPolicy({ ...withCritic, warmStart: { ...withCritic.warmStart, fitSteps: 40 } });
+  const zero = await using(policy, async (t) =>
+    t.weights(await t.fitMoments(await t.initialState(), planFor(policy, 0), await momentSum(policy), silent)),
+  );
+  const gan = openGan(ganConfigOf(policy));
+  const training = { engine, gan, ...tinyCritic, distribution: [1 / 3, 1 / 3, 1 / 3], seed: 'test' };
+  const share = async (critic: Float32Array) => {
+    const fakes = drawFakeInputs(90, 4, [1 / 3, 1 / 3, 1 / 3], 'held out');
+    const sampler = await Sampler.open(engine, gan, 90, 'batch');
+    const images = tf.tensor4d(await sampler.images(zero, fakes), [90, 1, 28, 28]);
+    await sampler.dispose();
+    const { entries } = criticLayout(tinyCritic, SHAPE, 3);
+    const tensors = entries.map(({ name, shape, offset, size }) => {
+      return [name, tf.tensor(critic.slice(offset, offset + size), [...shape])] as const;
+    });
+    const net = new PlainNet(Object.fromEntries(tensors));
+    const { logits } = criticNetwork(net, tf.transpose(images, [0, 2, 3, 1]), 3, tinyCritic.width);
+    const guesses = await tf.argMax(logits, 1).data();
+    return fakes.labels.reduce((n, label, i) => n + (label === guesses[i] ? 1 / 90 : 0), 0);
+  };
+  expect(await share(await trainCritic({ ...training, steps: 150, lr: 0.003 }, zero))).toBeGreaterThan(0.9);
+  // Control: one that learns nothing knows nothing.
+  expect(await share(await trainCritic({ ...training, lr: 1e-9 }, zero))).toBeLessThan(0.6);
 });
 
 test('a policy without a moment round fits none', async () => {

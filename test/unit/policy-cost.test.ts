@@ -6,6 +6,7 @@ import { gaussianEvent, poissonGaussianEvent } from '../../shared/dp/event.ts';
 import { checkBounds, requireWithinBounds, SiteBounds } from '../../shared/policy/bounds.ts';
 import { epsilonOfPolicy, eventsOfPolicy, samplingOf } from '../../shared/policy/cost.ts';
 import { loadPolicy } from '../../shared/policy/load.ts';
+import { tinyCritic } from '../support/glue-rig.ts';
 
 const text = readFileSync(new URL('../../policies/research-consortium.json', import.meta.url), 'utf8');
 
@@ -56,6 +57,21 @@ describe('a policy within its own epsilon', () => {
     expect(epsilonOfPolicy(policy).epsilon).toBeGreaterThan(epsilonOfPolicy(example()).epsilon);
     expect(() => example({ warmStart: { ...warm, noiseMultiplier: 0.5 } })).toThrow(/spends epsilon=/);
     expect(() => example({ warmStart: { ...warm, noiseMultiplier: 0 } })).toThrow(/spends epsilon=Infinity/);
+  });
+
+  test('every critic round is one more release of the moment round’s noise', () => {
+    const critic = { ...tinyCritic, rounds: 3 };
+    const policy = example({ warmStart: { ...warm, noiseMultiplier: 20, maxReleases: undefined, critic } });
+    expect(eventsOfPolicy(policy)[0]).toEqual(gaussianEvent(20, 4));
+    const spare = example({ warmStart: { ...warm, noiseMultiplier: 20, maxReleases: 6, critic } });
+    expect(eventsOfPolicy(spare)[0]).toEqual(gaussianEvent(20, 6));
+    expect(() => example({ warmStart: { ...warm, noiseMultiplier: 20, maxReleases: 3, critic } })).toThrow(
+      'warmStart.maxReleases: there are 4 moment rounds',
+    );
+    // What one release may spend, four may not.
+    const one = { ...warm, noiseMultiplier: 3, maxReleases: undefined };
+    expect(() => example({ warmStart: one })).not.toThrow();
+    expect(() => example({ warmStart: { ...one, critic } })).toThrow(/spends epsilon=/);
   });
 
   test('every site it names is held to it, with that site’s own numbers', () => {

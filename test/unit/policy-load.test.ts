@@ -144,7 +144,7 @@ describe('what is loaded', () => {
     expect(roundTermsOf(policy)).toMatchObject({
       policySha256: policySha256(policy),
       rounds: policy.training.rounds + 1,
-      warmStart: true,
+      momentRounds: 1,
       maxSteps: policy.privacy.maxSteps,
       quorum: policy.aggregation.minSurvivors,
       epsilon: (policy.privacy as { epsilon: number }).epsilon,

@@ -186,7 +186,7 @@ async function momentStd(noiseMultiplier: number): Promise<number> {
   const noisy = tinyPolicy({ warmStart: { features, noiseMultiplier } });
   const nobody = asPrivateImages(selectImages(images, []), true);
   return using({ policy: noisy, images: nobody }, async (c) => {
-    const sum = await c.noisedMoments(planFor(noisy, 0));
+    const sum = await c.noisedMoments(planFor(noisy, 0), null);
     expect(sum.length).toBe(3 * 1025);
     return l2(sum) / Math.sqrt(sum.length);
   });
@@ -209,6 +209,6 @@ test('events name the site’s own rate and the policy’s noise; a moment round
   const plain = tinyPolicy({ warmStart: null });
   await using({ policy: plain }, async (c) => {
     expect(await refusalOf(() => c.momentEvent())).toMatch(/^PARAMETER_INVALID/);
-    expect(await refusalOf(() => c.noisedMoments(planFor(plain, 0)))).toMatch(/^PARAMETER_INVALID/);
+    expect(await refusalOf(() => c.noisedMoments(planFor(plain, 0), null))).toMatch(/^PARAMETER_INVALID/);
   });
 });
