@@ -40,6 +40,8 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   COORDINATOR_UNKNOWN: EXIT.invalid,
   KEYS_EXPOSED: EXIT.invalid,
   ROSTER_STALE: EXIT.invalid,
+  SURVIVORS_DIFFER: EXIT.invalid,
+  SURVIVORS_TOO_FEW: EXIT.invalid,
   LINK_LOST: EXIT.unavailable,
   ENGINE_MISSING: EXIT.unavailable,
 };

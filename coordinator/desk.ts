@@ -31,7 +31,8 @@ import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
 import { generatorBlob } from './generators.ts';
-import { countedAnswers, phaseBlob, rosterBlob } from './round.ts';
+import { rosterBlob } from './roster-blob.ts';
+import { countedAnswers, phaseBlob } from './round.ts';
 import { discriminatorBlob } from './pooled-round.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';

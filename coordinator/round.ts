@@ -10,8 +10,7 @@ import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { SigningKeys } from '../shared/identity/keys.ts';
-import { rosterSeen, rosterText } from '../shared/identity/roster.ts';
-import type { Roster, RosterSeen } from '../shared/identity/roster.ts';
+import type { Roster } from '../shared/identity/roster.ts';
 import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import { PLAN_TYP } from '../shared/protocol/round-messages.ts';
@@ -27,6 +26,7 @@ import { FIRST_STEPS, meanOfFakes, nextSteps, stepsAfter } from './core/step-sch
 import type { Presence } from './core/presence.ts';
 import { closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
+import { publishRoster } from './roster-blob.ts';
 import { decideOpening, standingAfter } from './core/standing.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { forgetGenerator, loadGeneratorState, storeGenerator } from './generators.ts';
@@ -141,7 +141,7 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
     const criticSha256 = generator.critic?.sha256 ?? null;
     const entries = sites.reduce((most, s) => Math.max(most, s.epsilon?.entries ?? 0), 0);
     const schedule = p.schedule ?? ((round: number) => nextSteps(terms, round, run.steps ?? FIRST_STEPS, entries));
-    const roster = await publishRoster(p);
+    const roster = await publishRoster(p.blobs, p.roster());
     await forgetPhaseBlobs(p);
     const plan = makePlan({
       ...p,
@@ -224,7 +224,7 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
     const rings = p.bell.rings;
     const now = p.clock.now();
     const deadlinePassed = now >= deadline;
-    const left = p.scheme.goesOnWithoutAbsent === true ? leftSites(p, record) : new Map<string, number>();
+    const left = p.scheme.goesOnWithoutAbsent === true ? p.presence.leftUntil(record.participants, p.absentMs) : new Map<string, number>();
     const absent = [...left].filter(([, until]) => now >= until).map(([siteId]) => siteId);
     const settled = await p.store.transaction(async (tx) => {
       const current = await tx.round(runId, round, attempt);
@@ -242,16 +242,6 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
     const soonest = Math.min(deadline, ...[...left.values()].filter((until) => until > now));
     await p.bell.wait(rings, soonest, p.clock, p.signal);
   }
-}
-
-/** Participants whose connection has closed, and until when each is waited for. */
-function leftSites({ presence, absentMs }: RoundParts, record: RoundRecord): Map<string, number> {
-  const found = new Map<string, number>();
-  for (const siteId of record.participants) {
-    const at = presence.leftAt(siteId);
-    if (at !== null) found.set(siteId, at + absentMs);
-  }
-  return found;
 }
 
 async function closePhase(p: RoundParts, record: RoundRecord) {
@@ -399,16 +389,6 @@ async function footingNow({ store, runId, keys, terms, roster }: RoundParts, lat
   );
 }
 
-/** Puts the roster where sites can fetch it by its hash; no attempt is open now, so an older one is wanted by nobody. */
-async function publishRoster({ blobs, roster }: RoundParts): Promise<RosterSeen> {
-  const now = roster();
-  const seen = rosterSeen(now);
-  const name = rosterBlob(seen.sha256);
-  if ((await blobs.size(name)) === null) await blobs.put(name, Buffer.from(rosterText(now)));
-  for (const old of await blobs.list(rosterBlob(''))) if (old.name !== name) await blobs.delete(old.name);
-  return seen;
-}
-
 /** Durable before a record refers to it. Those of attempts gone by are removed when the next is opened. */
 async function storePhaseBlob({ blobs }: RoundParts, { blob }: NextPhase): Promise<RoundRecord['blob']> {
   if (blob === undefined) return undefined;
@@ -423,9 +403,6 @@ async function forgetPhaseBlobs({ blobs }: RoundParts): Promise<void> {
 
 /** A blob's name: what a phase shows its participants, under this hash. */
 export const phaseBlob = (sha256: string): string => `phase.${sha256}`;
-
-/** A blob's name: the roster under this hash. */
-export const rosterBlob = (sha256: string): string => `roster.${sha256}`;
 
 async function currentGenerator(p: RoundParts, tx: Tx): Promise<GeneratorRecord> {
   const run = await tx.run(p.runId);

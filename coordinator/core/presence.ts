@@ -4,6 +4,7 @@
  */
 export class Presence {
   readonly #heardMs = new Map<string, number>();
+  readonly #leftMs = new Map<string, number>();
   readonly #shown = new Map<string, { what: string; atMs: number }>();
   readonly #windowMs: number;
 
@@ -14,10 +15,23 @@ export class Presence {
 
   heard(siteId: string, nowMs: number): void {
     this.#heardMs.set(siteId, nowMs);
+    this.#leftMs.delete(siteId);
   }
   /** Its connection closed. */
-  left(siteId: string): void {
-    this.#heardMs.delete(siteId);
+  left(siteId: string, nowMs: number): void {
+    if (this.#heardMs.delete(siteId)) this.#leftMs.set(siteId, nowMs);
+  }
+  /** When its connection closed; null while it is here, and for one that was not heard of since this process began. */
+  leftAt(siteId: string): number | null {
+    return this.#leftMs.get(siteId) ?? null;
+  }
+  /** Of these sites the ones whose connection has closed, and until when each is waited for. */
+  leftUntil(sites: readonly string[], waitMs: number): Map<string, number> {
+    const gone = sites.flatMap((siteId) => {
+      const at = this.leftAt(siteId);
+      return at === null ? [] : [[siteId, at + waitMs] as const];
+    });
+    return new Map(gone);
   }
   /** It let a deadline pass: it counts as absent until its next word. */
   missed(siteId: string, nowMs: number): void {

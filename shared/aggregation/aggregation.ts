@@ -130,6 +130,8 @@ export interface CoordinatorScheme {
     clipNorm: number | null;
     /** Under `pooled`: values are whole numbers (int32) of at most this size, and nothing clips them. Null: float32. */
     integerLimit: number | null;
+    /** As in `close`. */
+    earlier: (phase: number) => Promise<ReadonlyMap<string, PhaseAnswer>>;
   }): Promise<void>;
   /** Closes a phase over the answers that count. Memory O(length), whatever the number of sites. */
   close(p: {
@@ -142,6 +144,13 @@ export interface CoordinatorScheme {
     /** The answers that counted in a phase of this attempt that is over: masked uploads wait here for their shares. */
     earlier: (phase: number) => Promise<ReadonlyMap<string, PhaseAnswer>>;
   }): Promise<PhaseResult>;
+  /** Answers that are enough for the first phase; absent: as many as a sum needs. */
+  firstQuorum?(plan: RoundPlan): number;
+  /**
+   * Whether phases are short exchanges, in which a site that has left is not waited for while the quorum holds without it.
+   * Elsewhere every site in good standing is awaited until the deadline.
+   */
+  readonly goesOnWithoutAbsent?: boolean;
   /** Frees what the scheme holds beyond memory: the run is over, or stopped. */
   dispose?(): Promise<void>;
 }

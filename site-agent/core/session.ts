@@ -2,12 +2,11 @@
  * Which of its updates a site may speak of, and what it does about a request: functions of what its outbox holds.
  *
  * A round that was void is opened again. The site then sends the update it has stored, so that a round has one update
- * however often it is opened. There is one exception. Under a masking scheme, a site that has answered a phase *after*
- * the one that carried its update has helped to open a sum with that update in it. A coordinator that let such a round
- * fall void, and had the same update masked again among other survivors, would hold two sums whose difference is
- * somebody's update. So the site then takes fresh discriminator steps, paid for in the ledger, and makes a new update:
- * a new `take`. (`clear` has no later phase: there the coordinator holds the update itself, and another copy of it
- * says nothing new.)
+ * however often it is opened. There is one exception. Once a site has sent its update masked or encrypted, the others may
+ * have opened a sum with it inside: it takes no further word of this site. A coordinator that let such a round fall void,
+ * and had the same update hidden again among other survivors, would hold two sums whose difference is somebody's update.
+ * So the site then takes fresh discriminator steps, paid for in the ledger, and makes a new update: a new `take`. (Under
+ * `clear` the coordinator holds the update itself, and another copy of it says nothing new.)
  */
 export interface GivenAnswer {
   readonly attempt: number;
@@ -19,8 +18,11 @@ export interface GivenAnswer {
   readonly refused: string | null;
 }
 
-/** The take an attempt has to use, from the answers given to every attempt at its round. */
-export function takeFor(attempt: number, given: readonly GivenAnswer[]): number {
+/**
+ * The take an attempt has to use, from the answers given to every attempt at its round.
+ * @param hidden - whether the scheme hides updates: anything but `clear`.
+ */
+export function takeFor(attempt: number, given: readonly GivenAnswer[], hidden: boolean): number {
   const own = given.find((a) => a.attempt === attempt);
   if (own) return own.take;
   const earlier = given.filter((a) => a.attempt < attempt);
@@ -29,7 +31,8 @@ export function takeFor(attempt: number, given: readonly GivenAnswer[]): number 
     (sent) =>
       sent.take === latest &&
       sent.hadTensor &&
-      earlier.some((later) => later.attempt === sent.attempt && later.phase > sent.phase),
+      sent.refused === null &&
+      (hidden || earlier.some((later) => later.attempt === sent.attempt && later.phase > sent.phase)),
   );
   return mayBeOpen ? latest + 1 : latest;
 }
@@ -44,11 +47,11 @@ export type Move =
   /** Refused in this attempt already: nothing to do until the next. */
   | { readonly move: 'wait' };
 
-/** What to do about a request for `phase` of `attempt`. */
-export function decideMove(attempt: number, phase: number, given: readonly GivenAnswer[]): Move {
+/** What to do about a request for `phase` of `attempt`. @param hidden - as in `takeFor`. */
+export function decideMove(attempt: number, phase: number, given: readonly GivenAnswer[], hidden: boolean): Move {
   const own = given.find((a) => a.attempt === attempt && a.phase === phase);
   if (own) return own.refused === null ? { move: 'send' } : { move: 'wait' };
-  const take = takeFor(attempt, given);
+  const take = takeFor(attempt, given, hidden);
   const refused = given.find((a) => a.take === take && a.refused !== null)?.refused;
   return refused === undefined || refused === null ? { move: 'make', take } : { move: 'give-up', code: refused };
 }

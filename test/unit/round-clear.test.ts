@@ -30,6 +30,7 @@ const check = (values: number[], clipNorm: number | null = 1, length = values.le
     length,
     clipNorm,
     integerLimit: null,
+    earlier: async () => new Map(),
   });
 
 test('an update survives packing, little-endian', () => {

@@ -1,0 +1,232 @@
+/**
+ * The coordinator's half of secure aggregation: it relays keys and sealed shares, adds up masked updates, and takes the
+ * masks off the sum with what the sites reveal. It trusts itself with liveness alone: everything it could lie about is
+ * checked again at the sites (`site.ts`, where the security model is). Nobody has audited it.
+ */
+import type { z } from 'zod';
+import { FedError } from '../../errors.ts';
+import { parseMessage } from '../../protocol/messages.ts';
+import type { RoundPlan } from '../../protocol/plan.ts';
+import type { CoordinatorScheme, CoordinatorSchemeParts, NextPhase, PhaseAnswer, PhaseResult } from '../aggregation.ts';
+import { packedBytes } from '../bit-pack.ts';
+import { groupOf, holdersOf, neighboursOf } from './group.ts';
+import type { Group } from './group.ts';
+import { AgreeBody, KeysBody, RevealBody, SharesBody, verifySurvivors } from './messages.ts';
+import { numberOf, phaseOf, stepsOf } from './phases.ts';
+import { requireKeys } from './require-keys.ts';
+import { SEALING_BYTES } from './seeds.ts';
+import { SEED_BYTES } from './mask.ts';
+import { unmaskedSum } from './unmask.ts';
+import { codecOf } from './values.ts';
+import { agree, createSecret } from './x25519.ts';
+import { secureBytes } from '../../random.ts';
+
+type Answers = ReadonlyMap<string, PhaseAnswer>;
+type Check = Parameters<CoordinatorScheme['check']>[0];
+type Close = Parameters<CoordinatorScheme['close']>[0];
+
+/** What checks of one phase ask for again and again, read once; holds no state that a restart would miss. */
+type Recall = <T>(name: string, load: () => Promise<T>) => Promise<T>;
+
+export function secaggCoordinator(p: CoordinatorSchemeParts): CoordinatorScheme {
+  const group = (plan: RoundPlan) => groupOf(p.policy, p.terms, plan);
+  const recall = createRecall();
+  return {
+    scheme: 'secagg',
+    goesOnWithoutAbsent: true,
+    open: (plan) => new Map(plan.invited.map((siteId) => [siteId, null])),
+    firstQuorum: (plan) => group(plan).least,
+    check: (c) => check(p, group(c.plan), recall, c),
+    close: (c) => close(group(c.plan), c, p),
+  };
+}
+
+function createRecall(): Recall {
+  const kept = new Map<string, Promise<unknown>>();
+  return async <T>(name: string, load: () => Promise<T>) => {
+    // Under one name there is always one type.
+    if (kept.has(name)) return kept.get(name) as Promise<T>;
+    const loading = load();
+    kept.set(name, loading);
+    if (kept.size > 4) kept.delete([...kept.keys()][0]);
+    return loading.catch((error: unknown) => {
+      kept.delete(name);
+      throw error;
+    });
+  };
+}
+
+/** All that can be seen of one answer: its form, its signatures, its size. What is masked shows nothing else. */
+async function check(p: CoordinatorSchemeParts, group: Group, recall: Recall, c: Check): Promise<void> {
+  const { plan, phase, siteId, body, tensor } = c;
+  const at = phaseOf(plan, phase);
+  const attempt = `${plan.runId} ${plan.round} ${plan.attempt}`;
+  const keysOf = () => recall(`${attempt} keys`, async () => bodies(KeysBody, await c.earlier(0)));
+  const idsOf = (of: number) => recall(`${attempt} ${of}`, async () => sorted((await c.earlier(of)).keys()));
+  if (at.kind !== 'upload' && tensor !== null)
+    throw new FedError('MESSAGE_INVALID', `site=${siteId}: a tensor where none belongs`);
+  switch (at.kind) {
+    case 'keys':
+      return checkKeys(p, group, c);
+    case 'shares':
+      return checkShares(group, c, await keysOf());
+    case 'upload': {
+      const wanted = packedBytes(c.length, codecOf(p.policy, plan).width);
+      if (body !== null) throw new FedError('MESSAGE_INVALID', `site=${siteId}: an upload has no body`);
+      if (tensor?.bytes !== wanted)
+        throw new FedError('UPDATE_SHAPE', `site=${siteId}: ${tensor?.bytes ?? 'no'} bytes, wanted ${wanted}`);
+      return;
+    }
+    case 'agree': {
+      const { signature } = parseMessage(AgreeBody, body);
+      const survivors = await idsOf(numberOf('upload', at.step));
+      return verifySurvivors(p.roster(), siteId, plan, group.context, at.step, survivors, signature);
+    }
+    case 'reveal': {
+      const sites = await idsOf(beforeStep(at.step));
+      const survivors = new Set(await idsOf(numberOf('upload', at.step)));
+      return checkReveal(group, c, await keysOf(), sites, survivors);
+    }
+    default:
+      return at satisfies never;
+  }
+}
+
+/** The phase whose answers say who masks in a step. */
+const beforeStep = (step: number): number => (step === 0 ? 1 : numberOf('reveal', step - 1));
+
+async function checkKeys(p: CoordinatorSchemeParts, group: Group, { plan, siteId, body }: Check): Promise<void> {
+  const keys = parseMessage(KeysBody, body);
+  await requireKeys(group, p.roster(), siteId, plan, keys);
+  // A key of low order would stop every peer; here it stops its own site alone.
+  const probe = createSecret(secureBytes);
+  for (const key of [keys.sealing, ...keys.masking]) agree(probe, key);
+}
+
+/** One sealed share for every holder that has keys, and for nobody else. */
+function checkShares(group: Group, { plan, siteId, body }: Check, keys: ReadonlyMap<string, KeysBody>): void {
+  const { shares, commitments } = parseMessage(SharesBody, body);
+  const characters = Math.ceil(((SEALING_BYTES + 2 * SEED_BYTES * stepsOf(plan)) * 4) / 3);
+  const fits = Object.values(shares).every((sealed) => sealed.length === characters);
+  const holders = holdersOf(group, keys.get(siteId)?.neighbours ?? null);
+  const wanted = holders.filter((id) => id !== siteId && keys.has(id));
+  if (!fits || commitments.length !== stepsOf(plan) || wanted.join() !== sorted(Object.keys(shares)).join())
+    throw new FedError('MESSAGE_INVALID', `site=${siteId}: not one share for each holder`);
+}
+
+/** One share of the right kind for every site whose shares it holds, and no other. */
+function checkReveal(
+  group: Group,
+  { siteId, body }: Check,
+  keys: ReadonlyMap<string, KeysBody>,
+  sites: readonly string[],
+  survivors: ReadonlySet<string>,
+): void {
+  const { seeds, keys: ofGone } = parseMessage(RevealBody, body);
+  const held = sites.filter((id) => holdersOf(group, keys.get(id)?.neighbours ?? null).includes(siteId));
+  const wanted = [held.filter((id) => survivors.has(id)), held.filter((id) => !survivors.has(id))];
+  const given = [seeds, ofGone].map((shares) => sorted(Object.keys(shares)));
+  if (wanted.map((ids) => ids.join()).join(' ') !== given.map((ids) => ids.join()).join(' '))
+    throw new FedError('MESSAGE_INVALID', `site=${siteId}: not one share of each site it holds shares of`);
+}
+
+async function close(group: Group, c: Close, p: CoordinatorSchemeParts): Promise<PhaseResult> {
+  const at = phaseOf(c.plan, c.phase);
+  switch (at.kind) {
+    case 'keys':
+      return { next: relayKeys(group, bodies(KeysBody, c.answers)) };
+    case 'shares':
+      return { next: relayShares(group, bodies(SharesBody, c.answers)) };
+    case 'upload': {
+      const survivors = sorted(c.answers.keys());
+      return { next: toAll(survivors, numberOf('agree', at.step), group.least, { survivors }) };
+    }
+    case 'agree': {
+      const survivors = sorted((await c.earlier(numberOf('upload', at.step))).keys());
+      return { next: relaySignatures(group, survivors, bodies(AgreeBody, c.answers), at.step) };
+    }
+    case 'reveal':
+      return openSum(p, group, c, at.step);
+    default:
+      return at satisfies never;
+  }
+}
+
+/** Every site gets the keys of those it masks with. */
+function relayKeys(group: Group, keys: ReadonlyMap<string, KeysBody>): NextPhase {
+  const neighbours = neighboursOf(group, drawsOf(keys));
+  const downlinks = new Map(
+    [...keys.keys()].map((siteId) => {
+      const others = sorted(neighbours.get(siteId) ?? []);
+      return [siteId, { keys: Object.fromEntries(others.map((id) => [id, keys.get(id)])) }] as const;
+    }),
+  );
+  return { phase: 1, downlinks, quorum: group.least };
+}
+
+function relayShares({ least }: Group, shares: ReadonlyMap<string, SharesBody>): NextPhase {
+  const sites = sorted(shares.keys());
+  const boxes = new Map<string, Record<string, string>>(sites.map((siteId) => [siteId, {}]));
+  for (const [from, { shares: sealed }] of shares)
+    for (const [to, text] of Object.entries(sealed)) {
+      const box = boxes.get(to);
+      if (box !== undefined) box[from] = text;
+    }
+  const downlinks = new Map(sites.map((siteId) => [siteId, { sites, shares: boxes.get(siteId) }]));
+  return { phase: numberOf('upload', 0), downlinks, quorum: least };
+}
+
+/** Everybody who has signed the list goes on; of the signatures, as many as each site asks for. */
+function relaySignatures(
+  { agreeing }: Group,
+  survivors: readonly string[],
+  signed: ReadonlyMap<string, z.infer<typeof AgreeBody>>,
+  step: number,
+): NextPhase {
+  const sites = sorted(signed.keys());
+  const signatures: Record<string, string> = {};
+  for (const siteId of sites.slice(0, agreeing)) signatures[siteId] = signed.get(siteId)?.signature ?? '';
+  return toAll(sites, numberOf('reveal', step), agreeing, { survivors, signatures });
+}
+
+async function openSum(p: CoordinatorSchemeParts, group: Group, c: Close, step: number): Promise<PhaseResult> {
+  const keys = bodies(KeysBody, await c.earlier(0));
+  const shares = bodies(SharesBody, await c.earlier(1));
+  const before = await c.earlier(beforeStep(step));
+  const uploads = await c.earlier(numberOf('upload', step));
+  const codec = codecOf(p.policy, c.plan);
+  const words = await unmaskedSum({
+    group,
+    step,
+    length: c.length,
+    width: codec.width,
+    sites: sorted(before.keys()),
+    keys,
+    shares,
+    uploads,
+    reveals: bodies(RevealBody, c.answers),
+  });
+  const contributors = sorted(uploads.keys());
+  const sum = codec.decode(words, contributors.length);
+  if (c.plan.kind !== 'discriminator') return { sum, contributors };
+  const sites = sorted(c.answers.keys());
+  const last = step + 1 === stepsOf(c.plan);
+  const next = last ? null : toAll(sites, numberOf('upload', step + 1), group.least, { sites, shares: null });
+  return { step: { index: step, sum, contributors }, next };
+}
+
+const drawsOf = (keys: ReadonlyMap<string, KeysBody>) =>
+  new Map([...keys].map(([siteId, { neighbours }]) => [siteId, neighbours]));
+
+const toAll = (sites: readonly string[], phase: number, quorum: number, downlink: unknown): NextPhase => ({
+  phase,
+  quorum,
+  downlinks: new Map(sites.map((siteId) => [siteId, downlink])),
+});
+
+const sorted = (ids: Iterable<string>): string[] => [...ids].sort();
+
+/** The bodies of a phase, which were checked when they came. */
+function bodies<T>(schema: Parameters<typeof parseMessage<T>>[0], answers: Answers): Map<string, T> {
+  return new Map([...answers].map(([siteId, { body }]) => [siteId, parseMessage(schema, body)]));
+}

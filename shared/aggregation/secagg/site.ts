@@ -1,0 +1,262 @@
+/**
+ * A site's half of secure aggregation: the coordinator learns a sum of masked updates and nothing of one.
+ *
+ * Each site masks its update twice: with a mask of its own, and with one for every other site, which that site takes
+ * off again. Seeds of the first and keys of the second are shared out (Shamir) among the sites, so that masks of sites
+ * that vanish can still be taken off. For one site only one of the two may ever be opened, or its update lies bare: a site
+ * reveals its shares once a step, over one survivor list, after enough sites have signed that very list.
+ *
+ * **Who must work together to see one site's update.** The policy's `maxColluders` is c. The coordinator with c sites of a
+ * round cannot, whatever it sends: with n sites invited, ⌊(n + c)/2⌋ + 1 must sign one list, and any two groups of so many
+ * share an honest site, which signs once. Above `graphAboveSites` this holds except with probability 2^-40. What is needed
+ * beyond: the roster (peers' signing keys), since whoever can put false keys in it is every peer. The operator compares the
+ * roster's fingerprints by another channel. Sums of fewer than max(3, c + 2, `minSurvivors`) sites are never opened.
+ *
+ * **What it does not do.** It does not hide the sum; noise does that. It does not find a site that lies about its update,
+ * or that sends shares that do not fit: the round is void then. It says who took part, and when. Nobody has audited it.
+ *
+ * @see Bonawitz et al. 2017, "Practical Secure Aggregation", figure 4; Bell et al. 2020 for the graph.
+ *   Differs: steps of one round have masking keys of their own, all shared at once, so that opening a site's key of one
+ *   step says nothing of its other steps; the log's checkpoint goes into keys and masks.
+ */
+import { createHash, randomInt } from 'node:crypto';
+import { FedError } from '../../errors.ts';
+import { thumbprint } from '../../identity/jwk.ts';
+import { activeSite } from '../../identity/roster.ts';
+import type { Roster } from '../../identity/roster.ts';
+import { parseMessage } from '../../protocol/messages.ts';
+import type { RoundPlan } from '../../protocol/plan.ts';
+import { secureBytes } from '../../random.ts';
+import type { RandomBytes } from '../../random.ts';
+import type { SiteScheme, SiteSchemeParts, SiteUpdate, Uplink } from '../aggregation.ts';
+import { packBits } from '../bit-pack.ts';
+import { groupOf, holdersOf } from './group.ts';
+import type { Group } from './group.ts';
+import { addMask, SEED_BYTES } from './mask.ts';
+import { AgreeDownlink, bytesOf, KeysDownlink, RevealDownlink, signKeys, signSurvivors } from './messages.ts';
+import { textOf, UploadDownlink, verifySurvivors } from './messages.ts';
+import type { KeysBody, RevealBody, SharesBody } from './messages.ts';
+import { phaseOf, stepsOf } from './phases.ts';
+import type { Phase } from './phases.ts';
+import { pairSeed, seal, unseal } from './seeds.ts';
+import { decodeSecret, encodeSecret } from './secret.ts';
+import type { Secret } from './secret.ts';
+import { split } from './shamir.ts';
+import { codecOf } from './values.ts';
+import { agree, createSecret, publicOf } from './x25519.ts';
+import { requireKeys } from './require-keys.ts';
+
+/** One answer on the way: what belongs to it, in one place. */
+interface Turn {
+  readonly p: SiteSchemeParts;
+  readonly random: RandomBytes;
+  readonly plan: RoundPlan;
+  readonly group: Group;
+  readonly downlink: unknown;
+}
+interface Made {
+  readonly uplink: Uplink;
+  readonly secret: Secret;
+}
+
+/** @param random - for keys, seeds, shares and rounding. */
+export function secaggSite(p: SiteSchemeParts, random: RandomBytes = secureBytes): SiteScheme {
+  return {
+    scheme: 'secagg',
+    async answer({ phase, plan, downlink, secret, update }) {
+      const turn: Turn = { p, random, plan, group: groupOf(p.policy, p.terms, plan), downlink };
+      const made = await dispatch(turn, phaseOf(plan, phase), secret, update);
+      return { uplink: made.uplink, secret: encodeSecret(made.secret) };
+    },
+    updateStep(plan, phase) {
+      const at = phaseOf(plan, phase);
+      return at.kind === 'upload' ? at.step : null;
+    },
+  };
+}
+
+function dispatch(turn: Turn, at: Phase, kept: Uint8Array | null, update: SiteUpdate | null): Promise<Made> | Made {
+  switch (at.kind) {
+    case 'keys':
+      return advertise(turn);
+    case 'shares':
+      return shareOut(turn, decodeSecret(kept));
+    case 'upload':
+      return maskUpdate(turn, decodeSecret(kept), at.step, update);
+    case 'agree':
+      return agreeOnSurvivors(turn, decodeSecret(kept), at.step);
+    case 'reveal':
+      return reveal(turn, decodeSecret(kept), at.step);
+    default:
+      return at satisfies never;
+  }
+}
+
+/** Fresh keys and seeds for this attempt alone, signed. */
+async function advertise({ p, random, plan, group }: Turn): Promise<Made> {
+  const steps = Array.from({ length: stepsOf(plan) });
+  const sealing = createSecret(random);
+  const masking = steps.map(() => createSecret(random));
+  const seeds = steps.map(() => createSecret(random));
+  const neighbours = group.graph === null ? null : drawNeighbours(group.sites, p.siteId, group.graph.degree);
+  const keys = { sealing: publicOf(sealing), masking: masking.map(publicOf), neighbours };
+  const signature = await signKeys(p.keys, p.siteId, plan, group.context, keys);
+  const body: KeysBody = { ...keys, signature };
+  const secret = { sealing, masking, seeds, own: body, peers: new Map(), held: new Map(), sites: [], agreed: null };
+  return { uplink: { body, tensor: null }, secret };
+}
+
+/** Different sites, all equally likely, ascending: nobody but this site has a say in who holds its shares. */
+function drawNeighbours(sites: readonly string[], siteId: string, degree: number): number[] {
+  const pool = sites.flatMap((id, index) => (id === siteId ? [] : [index]));
+  for (let i = 0; i < degree; i++) {
+    const j = randomInt(i, pool.length);
+    [pool[i], pool[j]] = [pool[j], pool[i]];
+  }
+  return pool.slice(0, degree).sort((a, b) => a - b);
+}
+
+/** Checks who the others are, then shares out every step's seed and key, sealed to each holder. */
+async function shareOut({ p, random, plan, group, downlink }: Turn, secret: Secret): Promise<Made> {
+  const { keys: offered } = parseMessage(KeysDownlink, downlink);
+  const roster = await rosterOf(p, plan);
+  const peers = new Map<string, KeysBody>();
+  for (const [siteId, body] of Object.entries(offered)) {
+    if (siteId === p.siteId) throw new FedError('MESSAGE_INVALID', 'a key is offered under this site’s own name');
+    await requireKeys(group, roster, siteId, plan, body);
+    if (isNeighbour(group, p.siteId, secret.own, siteId, body)) peers.set(siteId, body);
+  }
+  const holders = holdersOf(group, secret.own.neighbours);
+  const present = holders.filter((id) => id === p.siteId || peers.has(id));
+  const known = group.graph === null ? peers.size + 1 : present.length;
+  const needed = group.graph === null ? group.least : group.threshold;
+  if (known < needed) throw new FedError('SURVIVORS_TOO_FEW', `${known} sites of at least ${needed} have keys`);
+
+  const places = present.map((id) => holders.indexOf(id) + 1);
+  const parts = secret.seeds.flatMap((seed, step) => [seed, secret.masking[step]]);
+  const shared = parts.map((part) => split(part, group.threshold, places, random));
+  const held = new Map<string, Uint8Array>();
+  const shares: Record<string, string> = {};
+  present.forEach((to, i) => {
+    const plain = Buffer.concat(shared.map((perHolder) => perHolder[i]));
+    if (to === p.siteId) held.set(to, plain);
+    else {
+      const peer = peers.get(to)!;
+      const between = agree(secret.sealing, peer.sealing);
+      const ends = [endOf(p.siteId, secret.own), endOf(to, peer)] as const;
+      shares[to] = textOf(seal(between, group.context, ...ends, plain, random));
+    }
+  });
+  const commitments = secret.seeds.map((seed) => createHash('sha256').update(seed).digest('hex'));
+  const body: SharesBody = { shares, commitments };
+  return { uplink: { body, tensor: null }, secret: { ...secret, peers, held } };
+}
+
+const isNeighbour = (group: Group, own: string, mine: KeysBody, other: string, theirs: KeysBody): boolean =>
+  group.graph === null ||
+  holdersOf(group, mine.neighbours).includes(other) ||
+  holdersOf(group, theirs.neighbours).includes(own);
+
+/** The roster of the plan, with this site in it under the key it signs with. */
+async function rosterOf(p: SiteSchemeParts, plan: RoundPlan): Promise<Roster> {
+  const roster = await p.roster(plan);
+  if (thumbprint(activeSite(roster, p.siteId).signing) !== p.keys.kid)
+    throw new FedError('ROUND_NOT_OPEN', 'this attempt’s roster has another key of this site');
+  return roster;
+}
+
+const endOf = (siteId: string, { sealing: key }: KeysBody) => ({ siteId, key });
+
+/** The update as whole numbers under all masks, packed. From here on nobody can read it alone. */
+function maskUpdate(turn: Turn, secret: Secret, step: number, update: SiteUpdate | null): Made {
+  const { p, random, plan, group } = turn;
+  if (update === null) throw new FedError('PARAMETER_INVALID', `no update for step ${step}`);
+  const { sites, held } = openShares(turn, secret, step);
+  const codec = codecOf(p.policy, plan);
+  const words = codec.encode(update, random);
+  addMask(words, secret.seeds[step], 1);
+  for (const other of sites) {
+    const peer = secret.peers.get(other);
+    if (peer === undefined) continue;
+    const between = agree(secret.masking[step], peer.masking[step]);
+    const ends = [
+      { siteId: p.siteId, key: secret.own.masking[step] },
+      { siteId: other, key: peer.masking[step] },
+    ] as const;
+    addMask(words, pairSeed(between, group.context, step, ...ends), p.siteId < other ? 1 : -1);
+  }
+  const next = { ...secret, sites, held, agreed: null };
+  return { uplink: { body: null, tensor: packBits(words, codec.width) }, secret: next };
+}
+
+/** Who takes part in this step, and, in the first, the shares that others sealed to this site. */
+function openShares({ p, group, downlink }: Turn, secret: Secret, step: number) {
+  const { sites, shares } = parseMessage(UploadDownlink, downlink);
+  const before: readonly string[] = step === 0 ? group.sites : secret.sites;
+  requireList(sites, p.siteId, before, group.least);
+  const strangers = group.graph === null ? sites.filter((id) => id !== p.siteId && !secret.peers.has(id)) : [];
+  if (strangers.length > 0) throw new FedError('KEY_UNKNOWN', `no key was shown for ${strangers.join(', ')}`);
+  if ((shares !== null) !== (step === 0)) throw new FedError('MESSAGE_INVALID', `shares at step ${step}`);
+  const held = new Map(secret.held);
+  for (const [from, sealed] of Object.entries(shares ?? {})) {
+    const peer = secret.peers.get(from);
+    if (peer === undefined || from === p.siteId)
+      throw new FedError('SHARE_INVALID', `from ${from}, who has no key here`);
+    const between = agree(secret.sealing, peer.sealing);
+    const ends = [endOf(from, peer), endOf(p.siteId, secret.own)] as const;
+    const plain = unseal(between, group.context, ...ends, bytesOf(sealed));
+    if (plain.length !== 2 * SEED_BYTES * secret.seeds.length)
+      throw new FedError('SHARE_INVALID', `from ${from}: ${plain.length} bytes`);
+    held.set(from, plain);
+  }
+  return { sites, held };
+}
+
+/** @throws {FedError} MESSAGE_INVALID, SURVIVORS_TOO_FEW */
+function requireList(sites: readonly string[], own: string, among: readonly string[], least: number): void {
+  const ascending = sites.every((id, i) => i === 0 || sites[i - 1] < id);
+  const known = new Set(among);
+  if (!ascending || !sites.includes(own) || !sites.every((id) => known.has(id)))
+    throw new FedError('MESSAGE_INVALID', 'a list of sites that are not of this step, or without this site');
+  if (sites.length < least) throw new FedError('SURVIVORS_TOO_FEW', `${sites.length} sites, at least ${least}`);
+}
+
+/** Signs, once a step, who is in the sum. */
+async function agreeOnSurvivors({ p, group, downlink }: Turn, secret: Secret, step: number): Promise<Made> {
+  const { survivors } = parseMessage(AgreeDownlink, downlink);
+  requireList(survivors, p.siteId, secret.sites, group.least);
+  const signature = await signSurvivors(p.keys, p.siteId, group.context, step, survivors);
+  return { uplink: { body: { signature }, tensor: null }, secret: { ...secret, agreed: survivors } };
+}
+
+/**
+ * Reveals, for every peer whose shares are here, one share of one kind: of the seed where the peer is in the sum, of the
+ * masking key of this step where it is not.
+ *
+ * Guarantee: only over the list this site has signed in this step, and only when enough others have signed the same. The
+ * answer is stored before it is sent and never made a second time, so no second list is ever answered.
+ */
+async function reveal({ p, plan, group, downlink }: Turn, secret: Secret, step: number): Promise<Made> {
+  const { survivors, signatures } = parseMessage(RevealDownlink, downlink);
+  if (secret.agreed === null || secret.agreed.join() !== survivors.join())
+    throw new FedError('SURVIVORS_DIFFER', `step ${step}: this site has signed another list`);
+  const roster = await rosterOf(p, plan);
+  const signers = Object.entries(signatures);
+  const known = new Set(survivors);
+  for (const [siteId, signature] of signers) {
+    if (!known.has(siteId)) throw new FedError('SIGNATURE_INVALID', `${siteId} signs for a sum it is not in`);
+    await verifySurvivors(roster, siteId, plan, group.context, step, survivors, signature);
+  }
+  const agreeing = new Set([p.siteId, ...signers.map(([siteId]) => siteId)]).size;
+  if (agreeing < group.agreeing)
+    throw new FedError('SURVIVORS_TOO_FEW', `${agreeing} sites have signed the list, at least ${group.agreeing} must`);
+  const body: RevealBody = { seeds: {}, keys: {} };
+  for (const peer of secret.sites) {
+    const share = secret.held.get(peer);
+    if (share === undefined) continue;
+    const [kind, offset] = known.has(peer) ? (['seeds', 0] as const) : (['keys', SEED_BYTES] as const);
+    const start = 2 * SEED_BYTES * step + offset;
+    body[kind][peer] = textOf(share.subarray(start, start + SEED_BYTES));
+  }
+  return { uplink: { body, tensor: null }, secret: { ...secret, sites: survivors } };
+}
