@@ -1,7 +1,7 @@
 /** `coordinator run`: serves the sites and drives the rounds, from wherever the folder's run stands, to its end. */
 import { Coordinator } from '../coordinator/coordinator.ts';
 import type { CoordinatorEvent } from '../coordinator/events.ts';
-import { GanGeneratorTrainer } from '../coordinator/gan-generator-trainer.ts';
+import { openTrainer } from '../coordinator/gan-pooled-trainer.ts';
 import { startServer } from '../coordinator/shell/server.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import { openEngine } from '../shared/engine/open.ts';
@@ -41,7 +41,7 @@ export async function runCoordinator(folder: CoordinatorFolder, o: RunOptions): 
   open.use(lockFolder(dir));
   const { keys, tls, identity } = open.use(await openIdentity(folder));
   const engine = open.adopt(await openEngine(o.engine, threadsOf(o)), (e) => e.dispose());
-  const trainer = open.adopt(new GanGeneratorTrainer(engine, policy), (t) => t.dispose());
+  const trainer = open.adopt(openTrainer(engine, policy), (t) => t.dispose());
   const store = open.adopt(new SqliteStore(storePath(dir)), (s) => s.close());
   const screen = o.json ? null : coordinatorScreen(policy);
   open.defer(() => screen?.stop());

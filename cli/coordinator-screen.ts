@@ -24,6 +24,8 @@ export function runShare(policy: CheckedPolicy): { after(event: CoordinatorEvent
     after(event) {
       if (event.kind === 'run-started') share = doneAt(event.resumedAt);
       else if (event.kind === 'round-closed') share = doneAt(event.round + 1);
+      else if (event.kind === 'discriminator-step')
+        share = doneAt(event.round) + (doneAt(event.round + 1) - doneAt(event.round)) * (event.step / event.of);
       else if (event.kind === 'fitting') share = (fit * event.share) / total;
       else if (event.kind === 'run-finished') share = 1;
       return share;
@@ -47,6 +49,8 @@ export function coordinatorScreen(policy: CheckedPolicy): Screen {
       if (line !== null) bar.line(line);
       const share = shares.after(event);
       if (event.kind === 'fitting') bar.update(share, about('the generator learns from the moments'));
+      else if (event.kind === 'discriminator-step')
+        bar.update(share, about(`round ${event.round + 1}, step ${event.step} of ${event.of}`));
       else if (event.kind === 'round-closed') bar.update(share, about(`round ${event.round + 1}`));
     },
     finished: (outcome) => bar.line(outcome === 'completed' ? 'The run is complete.' : 'The run was ended.'),
@@ -81,6 +85,7 @@ export function lineOf(event: CoordinatorEvent | ShellEvent): string | null {
     case 'phase-opened':
     case 'answered':
     case 'fitting':
+    case 'discriminator-step':
     case 'epsilon':
     case 'run-finished':
       return null;

@@ -1,5 +1,5 @@
 /** From a coordinator's folder to what people look at: pictures, the generator as a file, images, log, summary. */
-import { GanGeneratorTrainer } from '../coordinator/gan-generator-trainer.ts';
+import { openTrainer } from '../coordinator/gan-pooled-trainer.ts';
 import { openEngine } from '../shared/engine/open.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
 import type { CoordinatorFolder } from './coordinator-folder.ts';
@@ -29,7 +29,7 @@ export async function exportRun(folder: CoordinatorFolder, o: ExportOptions): Pr
   const { state, log, epsilon } = await readRun(folder);
   await using open = new AsyncDisposableStack();
   const engine = open.adopt(await openEngine(o.engine, threadsOf(o)), (e) => e.dispose());
-  const trainer = open.adopt(new GanGeneratorTrainer(engine, policy), (t) => t.dispose());
+  const trainer = open.adopt(openTrainer(engine, policy), (t) => t.dispose());
   return finishRun({
     folder: o.out,
     policy,

@@ -5,12 +5,12 @@ import { rosterSeen, verifyRoster } from '../shared/identity/roster.ts';
 import { requireWithinBounds } from '../shared/policy/bounds.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { SiteAgent } from '../site-agent/agent.ts';
+import { openComputation } from '../site-agent/open-computation.ts';
 import type { SiteEvent } from '../site-agent/events.ts';
 import { readPrivateImages } from '../site-agent/imaging/read-dataset.ts';
 import { connect, type LinkState } from '../site-agent/shell/connection.ts';
 import { Ledger } from '../site-agent/shell/ledger.ts';
 import { Outbox } from '../site-agent/shell/outbox.ts';
-import { DpSiteComputation } from '../site-agent/site-computation.ts';
 import { EXIT } from './exit-codes.ts';
 import { lockFolder } from './lock.ts';
 import { type Speed, threadsOf } from './options.ts';
@@ -53,7 +53,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
   const { images } = await readPrivateImages(o.data, { ...datasetOptions(policy, o), report });
   tell({ kind: 'data-read', unit: images.patientsKnown ? 'patient' : 'image' });
   const parts = { engine, policy, siteId, images, random: secureBytes };
-  const computation = open.adopt(await DpSiteComputation.open(parts), (c) => c.dispose());
+  const computation = open.adopt(await openComputation(parts), (c) => c.dispose());
 
   const ledger = open.adopt(new Ledger(ledgerPath(dir)), (l) => l.close());
   const outbox = open.adopt(new Outbox(outboxPath(dir)), (b) => b.close());

@@ -26,7 +26,12 @@ export function siteScreen(policy: CheckedPolicy, siteId: string): SiteScreen {
       // A coordinator that is away for a night is one line, not a thousand.
       if (line !== null && line !== told) bar.line(line);
       if (line !== null) told = line;
-      if (event.kind === 'answered')
+      if (event.kind === 'share')
+        bar.update(
+          (event.round + event.step / event.of) / rounds,
+          `round ${event.round + 1}, step ${event.step}${epsilon}`,
+        );
+      else if (event.kind === 'answered')
         bar.update((event.round + 1) / rounds, `round ${event.round + 1}${loss}${epsilon}`);
     },
     finished: (outcome) => bar.line(outcome === 'completed' ? 'The run is complete.' : 'The run was ended.'),
@@ -52,6 +57,7 @@ function lineOf(event: AgentEvent): string | null {
       return `The coordinator refused: ${event.detail}`;
     case 'round-joined':
     case 'step':
+    case 'share':
     case 'update':
     case 'epsilon':
     case 'answered':

@@ -24,6 +24,15 @@ export type CoordinatorEvent =
       readonly detail: string;
     }
   | { readonly kind: 'refused'; readonly siteId: string; readonly code: ErrorCode; readonly detail: string }
+  /** A sum is in the pooled discriminator. */
+  | {
+      readonly kind: 'discriminator-step';
+      readonly round: number;
+      readonly step: number;
+      readonly of: number;
+      readonly contributors: readonly string[];
+      readonly fakes: FakesReport;
+    }
   | { readonly kind: 'fitting'; readonly round: number; readonly share: number }
   | { readonly kind: 'round-void'; readonly round: number; readonly attempt: number; readonly code: ErrorCode }
   | {

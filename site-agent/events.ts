@@ -12,6 +12,8 @@ export type SiteEvent =
       readonly of: number;
       readonly fakes: FakeStatistics;
     }
+  /** A share of a pooled step is made. */
+  | { readonly kind: 'share'; readonly round: number; readonly step: number; readonly of: number }
   | { readonly kind: 'update'; readonly round: number; readonly fakes: FakeStatistics | null }
   | { readonly kind: 'epsilon'; readonly statement: EpsilonStatement; readonly atMost: number }
   | { readonly kind: 'answered'; readonly round: number; readonly attempt: number; readonly phase: number }

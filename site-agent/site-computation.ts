@@ -7,8 +7,8 @@
 import { samplePatients } from '../shared/dp/poisson.ts';
 import { gaussianEvent, notPrivateEvent, poissonGaussianEvent, type PrivacyEvent } from '../shared/dp/event.ts';
 import { latticeGaussian } from '../shared/dp/gaussian.ts';
-import { dangerouslyTrustAsClippedSum, privatize } from '../shared/dp/noised.ts';
-import { layPatients } from '../shared/dp/patient-batch.ts';
+import { type ClippedSum, dangerouslyTrustAsClippedSum, privatize } from '../shared/dp/noised.ts';
+import { layPatients, type PatientBatch } from '../shared/dp/patient-batch.ts';
 import type { FakeBatch } from '../shared/dp/patient-gradient.ts';
 import type { Engine } from '../shared/engine/program.ts';
 import { FedError } from '../shared/errors.ts';
@@ -25,6 +25,7 @@ import {
 import { type Gan, openGan } from '../shared/gan/registry.ts';
 import { Sampler } from '../shared/gan/sampler.ts';
 import { imageAt } from '../shared/imaging/images.ts';
+import { checkCritic, criticFeatures, criticLayout, criticLength, criticSeed } from '../shared/moments/critic.ts';
 import { momentImages, MomentSummer } from '../shared/moments/embedding.ts';
 import { featureSet } from '../shared/moments/features.ts';
 import { samplingOf, type SiteSampling } from '../shared/policy/cost.ts';
@@ -36,7 +37,7 @@ import type { RandomBytes } from '../shared/random.ts';
 import type { SiteComputation } from './core/computation.ts';
 import type { PrivateImages } from './imaging/private-images.ts';
 
-interface Parts {
+export interface Parts {
   readonly engine: Engine;
   readonly policy: CheckedPolicy;
   readonly siteId: string;
@@ -105,16 +106,10 @@ export class DpSiteComputation implements SiteComputation {
   }
 
   async discriminatorStep(bytes: Uint8Array, plan: RoundPlan, generator: Float32Array) {
-    const { images, policy, random } = this.#p;
+    const { images, random } = this.#p;
     const state = discriminatorFromBytes(bytes, this.#gan.discriminator.layout.length);
-    const groups = images.patientGroups;
-    const drawn = samplePatients(groups.length, this.#sampling, random);
-    const { imagesPerPatient } = policy.privacy;
-    const patients = Array.from(drawn, (i) => {
-      const rows = groups[i].images.slice(0, imagesPerPatient);
-      return { images: rows.map((row) => imageAt(images, row)), labels: rows.map((row) => images.labels[row]) };
-    });
-    const batch = layPatients(this.#gan.config, this.#sampling.maxBatch, imagesPerPatient, patients);
+    const drawn = samplePatients(images.patientGroups.length, this.#sampling, random);
+    const batch = layDrawn(this.#p, this.#gan, this.#sampling, drawn);
     const fakes = await this.#fakes(plan, generator, `step ${state.step}`);
     const gaussian = latticeGaussian(random);
     const next = await this.#trainer.step(state, batch, fakes, gaussian);
@@ -138,6 +133,10 @@ export class DpSiteComputation implements SiteComputation {
     return { update, fakes: { fakeLoss, fakeAccuracy } };
   }
 
+  checkCritic(critic: Float32Array): void {
+    checkCriticOf(this.#p, critic);
+  }
+
   momentEvent(): PrivacyEvent {
     const { policy } = this.#p;
     if (policy.privacy.mechanism === 'none-insecure') return notPrivateEvent(1);
@@ -145,29 +144,11 @@ export class DpSiteComputation implements SiteComputation {
     return gaussianEvent(policy.warmStart.noiseMultiplier, 1);
   }
 
-  async noisedMoments(_plan: RoundPlan): Promise<Float32Array> {
-    const { policy, engine, images, random } = this.#p;
-    const { warmStart, privacy } = policy;
-    if (warmStart.kind !== 'moments') throw new FedError('PARAMETER_INVALID', 'the policy has no moment round');
-    const shape = { channels: images.channels, size: images.size };
-    const features = featureSet(warmStart.features, shape);
-    const summer = await MomentSummer.create(engine, features, shape, policy.model.classes.length);
-    try {
-      const chosen = momentImages(
-        images.patientGroups.map((patient) => patient.images),
-        images.labels,
-        privacy.imagesPerPatient,
-      );
-      const sum = dangerouslyTrustAsClippedSum(await summer.sum(images.pixels, chosen), 1);
-      const noised = privatize(
-        sum,
-        { clipNorm: 1, noiseMultiplier: warmStart.noiseMultiplier },
-        latticeGaussian(random),
-      );
-      return Float32Array.from(noised.values);
-    } finally {
-      await summer.dispose();
-    }
+  async noisedMoments(plan: RoundPlan, critic: Float32Array | null): Promise<Float32Array> {
+    const { policy, random } = this.#p;
+    const noiseMultiplier = policy.warmStart.kind === 'moments' ? policy.warmStart.noiseMultiplier : 0;
+    const sum = await momentSum(this.#p, plan, critic);
+    return Float32Array.from(privatize(sum, { clipNorm: 1, noiseMultiplier }, latticeGaussian(random)).values);
   }
 
   async dispose(): Promise<void> {
@@ -190,7 +171,7 @@ export class DpSiteComputation implements SiteComputation {
 }
 
 /** Findings about the site's own folder, told to its own operator before it takes part in anything. */
-function checkDataset({ policy, siteId, images }: Parts): void {
+export function checkDataset({ policy, siteId, images }: Parts): void {
   const { model } = policy;
   if (images.channels !== model.channels || images.size !== model.imageSize)
     throw new FedError('DATASET_INVALID', `images are not ${model.channels} x ${model.imageSize} x ${model.imageSize}`);
@@ -209,4 +190,64 @@ function checkDataset({ policy, siteId, images }: Parts): void {
   const { patientsAtMost } = samplingOf(policy, siteId);
   if (images.patientGroups.length > patientsAtMost)
     throw new FedError('DATASET_INVALID', `more patients than the policy's ${patientsAtMost} for ${siteId}`);
+}
+
+/** The patients that were drawn, in the fixed places of a step. Private. */
+export function layDrawn(
+  { images, policy }: Parts,
+  gan: Gan,
+  { maxBatch }: SiteSampling,
+  drawn: Int32Array,
+): PatientBatch {
+  const { imagesPerPatient } = policy.privacy;
+  const patients = Array.from(drawn, (i) => {
+    const rows = images.patientGroups[i].images.slice(0, imagesPerPatient);
+    return { images: rows.map((row) => imageAt(images, row)), labels: rows.map((row) => images.labels[row]) };
+  });
+  return layPatients(gan.config, maxBatch, imagesPerPatient, patients);
+}
+
+/** @throws {FedError} PARAMETER_INVALID when the critic is not one of this policy. */
+export function checkCriticOf({ policy, images }: Parts, critic: Float32Array): void {
+  const config = policy.warmStart.kind === 'moments' ? policy.warmStart.critic : undefined;
+  if (!config) throw new FedError('PARAMETER_INVALID', 'the policy has no critic');
+  checkCritic(critic, criticLayout(config, images, policy.model.classes.length));
+}
+
+/** How long the vectors of the moment rounds are; empty without any. */
+export function momentLengths({ warmStart, model }: CheckedPolicy): number[] {
+  if (warmStart.kind !== 'moments') return [];
+  const shape = { channels: model.channels, size: model.imageSize };
+  const features = [
+    featureSet(warmStart.features, shape).length,
+    ...(warmStart.critic ? [criticLength(warmStart.critic)] : []),
+  ];
+  return features.map((length) => model.classes.length * (length + 1));
+}
+
+/** A moment round's sum over this site's patients, each of whom adds a vector of norm at most 1: PRIVATE. */
+export async function momentSum(
+  { policy, engine, images }: Parts,
+  plan: RoundPlan,
+  critic: Float32Array | null,
+): Promise<ClippedSum> {
+  const { warmStart, privacy } = policy;
+  if (warmStart.kind !== 'moments') throw new FedError('PARAMETER_INVALID', 'the policy has no moment round');
+  const shape = { channels: images.channels, size: images.size };
+  const classes = policy.model.classes.length;
+  const features =
+    critic === null || !warmStart.critic
+      ? featureSet(warmStart.features, shape)
+      : criticFeatures(warmStart.critic, shape, classes, criticSeed(warmStart.critic, plan.round), critic);
+  const summer = await MomentSummer.create(engine, features, shape, classes);
+  try {
+    const chosen = momentImages(
+      images.patientGroups.map((patient) => patient.images),
+      images.labels,
+      privacy.imagesPerPatient,
+    );
+    return dangerouslyTrustAsClippedSum(await summer.sum(images.pixels, chosen), 1);
+  } finally {
+    await summer.dispose();
+  }
 }

@@ -26,6 +26,7 @@ export interface StepShape {
   /** Places for patients in a step: the policy's `maxBatch`. */
   readonly places: number;
   readonly imagesPerPatient: number;
+  /** 0 where the fakes' part is worked out elsewhere: under `pooled`, at the coordinator. */
   readonly fakes: number;
 }
 
@@ -106,13 +107,14 @@ export class PatientGradients {
     const count = this.#shape.fakes;
     for (let pass = 0; pass < this.#passes; pass++) {
       const cut = (x: Float32Array, rows: number, all: number) => rowsOf(x, pass * rows, rows, x.length / all);
+      const fakeRows = (x: Float32Array, each: number) => rowsOf(x, pass * f, f, each);
       const outputs = await this.#program.run({
         ...fixed,
         images: cut(patients.images, p * m, patients.patients * m),
         labels: cut(patients.labels, p * m, patients.patients * m),
         imageWeights: cut(patients.weights, p * m, patients.patients * m),
-        fakes: cut(fakes.images, f, count),
-        fakeLabels: cut(fakeLabels, f, count),
+        fakes: fakeRows(fakes.images, patients.images.length / (patients.patients * m)),
+        fakeLabels: fakeRows(fakeLabels, this.#gan.config.classes),
         fakeWeights: Float32Array.from({ length: f }, (_, i) => (pass * f + i < count ? 1 : 0)),
       });
       addToFlat(layout, outputs, 'g.', total);
@@ -122,8 +124,8 @@ export class PatientGradients {
     const bound = this.#rule.kind === 'none-insecure' ? Number.MAX_VALUE : clipNorm;
     return {
       sum: dangerouslyTrustAsClippedSum(total, bound),
-      fakeLoss: fakeLoss / count,
-      fakeAccuracy: calledFake / count,
+      fakeLoss: fakeLoss / Math.max(1, count),
+      fakeAccuracy: calledFake / Math.max(1, count),
     };
   }
 
@@ -151,7 +153,12 @@ export interface Passes {
 /** The fewest passes of about `imagesAtOnce` images; patients and fakes are spread evenly over them. */
 export function passesOf({ places, imagesPerPatient, fakes }: StepShape, imagesAtOnce: number): Passes {
   const passes = Math.ceil((places * imagesPerPatient + fakes) / imagesAtOnce);
-  const micro = { patients: Math.ceil(places / passes), imagesPerPatient, fakes: Math.ceil(fakes / passes) };
+  // A pass without fakes has one place for them all the same, of weight zero: shapes have no zeros.
+  const micro = {
+    patients: Math.ceil(places / passes),
+    imagesPerPatient,
+    fakes: Math.max(1, Math.ceil(fakes / passes)),
+  };
   return { passes, micro };
 }
 

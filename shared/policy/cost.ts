@@ -24,7 +24,9 @@ export function eventsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): P
   if (privacy.mechanism === 'none-insecure') return [readEvent({ kind: 'not-private', count: privacy.maxSteps + 1 })];
   if (policy.placement === 'pooled') return pooledEvents(policy, siteId);
   const warm =
-    warmStart.kind === 'moments' ? [gaussianEvent(warmStart.noiseMultiplier, warmStart.maxReleases ?? 1)] : [];
+    warmStart.kind === 'moments'
+      ? [gaussianEvent(warmStart.noiseMultiplier, warmStart.maxReleases ?? momentRoundsOf(policy))]
+      : [];
   if (privacy.maxSteps === 0) return warm;
   return [
     ...warm,
@@ -32,8 +34,6 @@ export function eventsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): P
   ];
 }
 
-export interface PolicyCost extends PrivacyCost {
-  readonly events: readonly PrivacyEvent[];
 /** The same where sums are pooled: one vector of a patient moves the sum of all sites by so much, and no more. */
 function pooledEvents(policy: DeepReadonly<Policy>, siteId?: string): PrivacyEvent[] {
   const { privacy, warmStart } = policy;
@@ -52,6 +52,8 @@ function reservedDelta(policy: DeepReadonly<Policy>, siteId: string | undefined)
   return overflow + pooledDelta(releases, pooledOf(policy).coordinates);
 }
 
+export interface PolicyCost extends PrivacyCost {
+  readonly events: readonly PrivacyEvent[];
   /**
    * The part of `delta` that pays for the cap on the batch and, under `pooled`, for the rounding and the sampler. The
    * events are converted at what is left of it.

@@ -6,6 +6,7 @@ import {
   shareVariance,
   type ShareTerms,
 } from '../dp/pooled-lattice.ts';
+import { notPrivateEvent, poissonSkellamEvent, type PrivacyEvent } from '../dp/event.ts';
 import { FedError } from '../errors.ts';
 import type { RoundPlan } from '../protocol/plan.ts';
 import type { DeepReadonly } from './freeze.ts';
@@ -81,3 +82,16 @@ export const integerLimitOf = (
   policy: DeepReadonly<Policy>,
   plan: Pick<RoundPlan, 'kind' | 'invited'>,
 ): number | null => (policy.placement === 'pooled' ? planLatticeOf(policy, plan).limit : null);
+
+/** @throws {FedError} POLICY_INVALID when a vector is longer than the sensitivity was worked out for. */
+export function requireCoordinates(policy: DeepReadonly<Policy>, length: number): void {
+  const { coordinates } = pooledOf(policy);
+  if (length > coordinates)
+    throw new FedError('POLICY_INVALID', `pooled.coordinates is ${coordinates}; a vector has ${length} values`);
+}
+
+/** What one pooled release is charged at a site; `count` 1. */
+export function pooledEventOf(policy: DeepReadonly<Policy>, kind: PooledKind, sampleRate: number): PrivacyEvent {
+  if (policy.privacy.mechanism === 'none-insecure') return notPrivateEvent(1);
+  return poissonSkellamEvent(kind === 'moments' ? 1 : sampleRate, sensitivityOf(policy, kind));
+}

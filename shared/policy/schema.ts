@@ -114,16 +114,44 @@ export const MomentFeatures = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** Moment rounds after the first, in features of a network that is trained on fakes between them. */
+export const CriticRounds = z.strictObject({
+  rounds: Count.max(32).describe('Moment rounds after the first; each is one more release of the same noise.'),
+  width: Count.max(128).describe('Channels of the first convolution; the others are multiples of it.'),
+  seed: z.string().min(1).max(128).describe('Public, of the directions.'),
+  blocks: z
+    .array(
+      z.strictObject({
+        on: z
+          .enum(['maps', 'dense'])
+          .describe('The last convolution’s maps, or the layer under the logits; each vector brought to norm 1.'),
+        bandwidth: z.number().min(1e-6).describe('Width of the Gaussian kernel.'),
+        frequencies: Count.max(16_384),
+        weight: Positive.describe('Share of the squared norm of 1, relative to the other blocks.'),
+      }),
+    )
+    .min(1)
+    .max(16),
+  steps: Count.describe('Steps that train the network to tell the classes of fakes apart; it sees nothing else.'),
+  batch: Count,
+  lr: Positive,
+  fitSteps: Count.describe('Steps of the generator after each of these rounds, on all moments so far.'),
+  fitLr: Positive,
+});
+
 export const WarmStart = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('none') }),
   z.strictObject({
     kind: z.literal('moments'),
     features: MomentFeatures,
-    noiseMultiplier: z.number().min(0).describe('σ of the one noised sum; one patient adds a vector of norm ≤ 1.'),
-    maxReleases: Count.optional().describe('Entries charged, restarts included; 1 where absent.'),
+    noiseMultiplier: z.number().min(0).describe('σ of every noised sum; one patient adds a vector of norm ≤ 1.'),
+    maxReleases: Count.optional().describe(
+      'Entries charged over all moment rounds, restarts included; where absent, the number of those rounds.',
+    ),
     fitSteps: Count,
     fitBatch: Count,
     lr: Positive,
+    critic: CriticRounds.optional(),
   }),
 ]);
 
@@ -160,27 +188,6 @@ export const Policy = z.strictObject({
     minSites: Count.describe('A round does not open with fewer.'),
     minSurvivors: Count.describe('A round with fewer updates is void.'),
     deadlineSeconds: Positive.describe('After which a round closes with those that are in, if they are enough.'),
-  }),
-  log: z.strictObject({ witnessQuorum: z.int().min(0).describe('Cosignatures a checkpoint needs.') }).optional(),
-  release: z.strictObject({
-    maxImages: z.int().min(0),
-    audits: z.array(z.enum(['membership', 'nearest-neighbour'])).describe('That must pass before images leave.'),
-  }),
-  evaluation: z.strictObject({
-    publicTestSet: z
-      .strictObject({ source: z.string().min(1), sha256: Sha256Hex.optional() })
-      .nullable()
-      .describe('Real images the consortium declares public. Null: nothing is measured on real images.'),
-  }),
-  why: z
-    .record(z.string(), z.string().min(8))
-    .describe('Reasons; keys are paths into this file. Every entry of privacy needs one.'),
-});
-export type Policy = z.infer<typeof Policy>;
-export type AggregationScheme = (typeof SCHEMES)[number];
-export type AdaptiveSteps = z.infer<typeof AdaptiveSteps>;
-export type MomentFeatures = z.infer<typeof MomentFeatures>;
-export type WarmStart = z.infer<typeof WarmStart>;
     bits: z
       .int()
       .min(9)
@@ -206,3 +213,25 @@ export type WarmStart = z.infer<typeof WarmStart>;
       .describe(
         'secagg: in rounds of more sites, each masks with a random few only, and the guarantee is statistical.',
       ),
+  }),
+  log: z.strictObject({ witnessQuorum: z.int().min(0).describe('Cosignatures a checkpoint needs.') }).optional(),
+  release: z.strictObject({
+    maxImages: z.int().min(0),
+    audits: z.array(z.enum(['membership', 'nearest-neighbour'])).describe('That must pass before images leave.'),
+  }),
+  evaluation: z.strictObject({
+    publicTestSet: z
+      .strictObject({ source: z.string().min(1), sha256: Sha256Hex.optional() })
+      .nullable()
+      .describe('Real images the consortium declares public. Null: nothing is measured on real images.'),
+  }),
+  why: z
+    .record(z.string(), z.string().min(8))
+    .describe('Reasons; keys are paths into this file. Every entry of privacy needs one.'),
+});
+export type Policy = z.infer<typeof Policy>;
+export type AggregationScheme = (typeof SCHEMES)[number];
+export type AdaptiveSteps = z.infer<typeof AdaptiveSteps>;
+export type MomentFeatures = z.infer<typeof MomentFeatures>;
+export type CriticRounds = z.infer<typeof CriticRounds>;
+export type WarmStart = z.infer<typeof WarmStart>;

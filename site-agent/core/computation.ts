@@ -1,4 +1,5 @@
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
+import type { SiteUpdate } from '../../shared/aggregation/aggregation.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 
 /** What may be shown of a step: numbers about fakes alone, never about an image. */
@@ -36,8 +37,32 @@ export interface SiteComputation {
     plan: RoundPlan,
     generator: Float32Array,
   ): Promise<{ update: Float32Array; fakes: FakeStatistics }>;
-  /** What the moment round will be charged. */
+  /**
+   * Refuses a critic whose features might exceed norm 1, before anything is charged.
+   * @throws {FedError} PARAMETER_INVALID
+   */
+  checkCritic(critic: Float32Array): void;
+  /** What a moment round will be charged. */
   momentEvent(): PrivacyEvent;
-  /** Round zero: the noised sum of per-patient embeddings. [classes × (features + 1)] */
-  noisedMoments(plan: RoundPlan): Promise<Float32Array>;
+  /**
+   * A moment round: the noised sum of per-patient embeddings. [classes × (features + 1)]
+   * @param critic - parameters of the network whose features they are; null in the first, whose features are fixed.
+   */
+  noisedMoments(plan: RoundPlan, critic: Float32Array | null): Promise<SiteUpdate>;
+  /** Where the discriminator is pooled; the steps of a site's own are never asked for then. */
+  readonly pooled?: PooledSteps;
+}
+
+/** What a site does for one step of a pooled discriminator. */
+export interface PooledSteps {
+  /**
+   * Refuses a discriminator that no step could use, before anything is charged.
+   * @throws {FedError} PARAMETER_INVALID
+   */
+  checkDiscriminator(weights: Float32Array): void;
+  /**
+   * Steps 1 to 3: Poisson sample, clip, sum, round to the lattice, add the share of the noise. Fresh at every call.
+   * [discriminator parameters], in lattice steps: private until it is in a sum of enough sites.
+   */
+  share(weights: Float32Array, plan: RoundPlan): Promise<Int32Array>;
 }

@@ -1,0 +1,68 @@
+/**
+ * THE SITE'S PATH where the discriminator is pooled: steps 1 to 3 and 5 of the data's path, a phase at a time. In a phase
+ * that carries a discriminator step the site pays for the step, takes its gradients at the discriminator it is shown, and
+ * makes its share durable; only then does the scheme see it. Steps 4 and 7 are the coordinator's: the discriminator is
+ * made of opened sums and hides nothing any more.
+ *
+ * A share is never used in two attempts. Under a masking scheme a coordinator could otherwise open the same share in two
+ * sums and learn from their difference; a new share has new patients, new noise, and an entry of its own. So entries
+ * exceed steps by the kills and by the attempts that fell void after a share was made.
+ */
+import type { SiteUpdate } from '../shared/aggregation/aggregation.ts';
+import { packUpdate, unpackUpdate } from '../shared/aggregation/clear.ts';
+import type { PrivacyEvent } from '../shared/dp/event.ts';
+import { FedError } from '../shared/errors.ts';
+import type { RoundPlan } from '../shared/protocol/plan.ts';
+import type { SiteParts, Work } from './round.ts';
+
+/** What `round.ts` lends: charging, sealing and sending are the same for every kind of round. */
+export interface SiteTools {
+  readonly charge: (p: SiteParts, plan: RoundPlan, step: number, event: PrivacyEvent) => void;
+  /** A float32 tensor by its hash; what was kept before goes. */
+  readonly fetchTensor: (p: SiteParts, sha256: string) => Promise<Float32Array>;
+  readonly sealAnswer: (p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal) => Promise<void>;
+  readonly send: (p: SiteParts, plan: RoundPlan, phase: number) => Promise<boolean>;
+}
+
+/** What an answer is made of. */
+export interface ToSeal {
+  readonly take: number;
+  readonly update: SiteUpdate | null;
+  readonly withFakes: boolean;
+  readonly withEpsilon: boolean;
+}
+
+/** Answers one phase of a plan that was accepted. @returns false when there was nothing to send. */
+export async function takePooledPhase(p: SiteParts, plan: RoundPlan, work: Work, tools: SiteTools): Promise<boolean> {
+  const { outbox, scheme } = p;
+  const { phase } = work;
+  const given = outbox.answersOf(plan).filter((a) => a.attempt === plan.attempt);
+  if (given.some((a) => a.refused !== null)) return false;
+  if (!given.some((a) => a.phase === phase)) {
+    const step = scheme.updateStep(plan, phase);
+    const update = step === null ? null : await shareOf(p, plan, work, step, tools);
+    // What the ledger holds is stated once a round, with the last share.
+    const withEpsilon = step === plan.discriminatorSteps - 1;
+    await tools.sealAnswer(p, plan, work, { take: plan.attempt, update, withFakes: false, withEpsilon });
+  }
+  return tools.send(p, plan, phase);
+}
+
+/** Steps 1 to 3 of 9: the share of one step, as it was first made in this attempt, or made now and paid for first. */
+async function shareOf(p: SiteParts, plan: RoundPlan, work: Work, step: number, tools: SiteTools): Promise<SiteUpdate> {
+  const { outbox, computation } = p;
+  const kept = outbox.share(plan, step);
+  if (kept !== null) return unpackUpdate(kept, true);
+  const { pooled } = computation;
+  if (pooled === undefined) throw new FedError('POLICY_MISMATCH', 'this site computes no pooled steps');
+  if (!(step >= 0 && step < plan.discriminatorSteps))
+    throw new FedError('POLICY_MISMATCH', `step ${step} of ${plan.discriminatorSteps}`);
+  if (work.discriminator === null) throw new FedError('POLICY_MISMATCH', 'no discriminator to step on');
+  const weights = await tools.fetchTensor(p, work.discriminator.sha256);
+  pooled.checkDiscriminator(weights);
+  tools.charge(p, plan, step, computation.discriminatorEvent());
+  const share = await pooled.share(weights, plan);
+  outbox.addShare(plan, step, packUpdate(share));
+  p.emit({ kind: 'share', round: plan.round, step: step + 1, of: plan.discriminatorSteps });
+  return share;
+}
