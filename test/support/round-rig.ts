@@ -36,6 +36,7 @@ export const LENGTH = 6;
 const MOMENTS = 4;
 
 interface PolicyFile {
+  log?: { witnessQuorum: number };
   training: Record<string, unknown>;
   privacy: Record<string, unknown>;
   aggregation: Record<string, unknown>;
@@ -50,6 +51,7 @@ export function testPolicy(o: {
   minSites?: number;
   quorum?: number;
   deadlineSeconds?: number;
+  witnessQuorum?: number;
   maxSteps?: number;
   adaptive?: { ladder: number[]; accuracyAtMost: number; emaBeta: number; graceRounds: number };
   /** Put over the settings above: another scheme, for instance. */
@@ -66,6 +68,7 @@ export function testPolicy(o: {
   });
   Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200, noiseMultiplier: 1.54, generatorClipNorm: 1 });
   Object.assign(file.warmStart, { maxReleases: 40 });
+  if (o.witnessQuorum !== undefined) file.log = { witnessQuorum: o.witnessQuorum };
   Object.assign(file.aggregation, {
     scheme: 'clear',
     minSites: o.minSites ?? 3,
