@@ -1,12 +1,12 @@
 /**
- * From a budget to parameters: how much noise, how many steps. Searches on the RDP accountant, which is monotone in
- * both; what is returned always keeps within the budget and misses it by little.
+ * From a budget to parameters: how much noise, how many steps. Searches on an accountant, which is monotone in both up
+ * to its own error; what is returned always keeps within the budget and misses it by little. Policies are held by RDP,
+ * so the default is RDP: what the tight accountant allows more, a policy would refuse.
  */
 import { FedError } from '../errors.ts';
-import { epsilonFromRdp } from './convert.ts';
+import { type Accountant, rdpAccountant } from './accountant.ts';
 import { poissonGaussianEvent, type PrivacyEvent } from './event.ts';
 import { bisect } from './exact-gaussian.ts';
-import { RDP_ORDERS, rdpCurve, rdpOfEvents } from './rdp.ts';
 
 /** What one run may spend, and what of it is spoken for. */
 export interface Target {
@@ -15,16 +15,17 @@ export interface Target {
   readonly sampleRate: number;
   /** Events that are charged besides, such as the moment round. */
   readonly others?: readonly PrivacyEvent[];
+  /** Who says what it costs; `rdpAccountant` where absent. */
+  readonly accountant?: Accountant;
 }
 
 /** Noise above which nothing is gained by looking further. */
 const MAX_NOISE = 1e6;
 
-/** Epsilon of `steps` steps beside the others; the curve of one step is the only costly part. */
-function epsilonOf({ delta, others = [] }: Target, step: Float64Array, steps: number): number {
-  const rdp = rdpOfEvents(others);
-  for (let i = 0; i < rdp.length; i++) rdp[i] += steps * step[i];
-  return epsilonFromRdp(RDP_ORDERS, rdp, delta).epsilon;
+/** Epsilon of `steps` steps beside the others. */
+function epsilonOf(target: Target, noiseMultiplier: number, steps: number): number {
+  const { delta, sampleRate, others = [], accountant = rdpAccountant } = target;
+  return accountant.epsilon([...others, poissonGaussianEvent(sampleRate, noiseMultiplier, steps)], delta).epsilon;
 }
 
 function requireTarget({ epsilon, delta, sampleRate }: Target): void {
@@ -38,10 +39,9 @@ function requireTarget({ epsilon, delta, sampleRate }: Target): void {
  */
 export function noiseMultiplierFor(target: Target & { readonly steps: number }): number {
   requireTarget(target);
-  const { steps, sampleRate, epsilon } = target;
+  const { steps, epsilon } = target;
   if (!Number.isSafeInteger(steps) || steps < 1) throw new FedError('PARAMETER_INVALID', `steps=${steps}`);
-  const holds = (sigma: number) =>
-    epsilonOf(target, rdpCurve(poissonGaussianEvent(sampleRate, sigma)), steps) <= epsilon;
+  const holds = (sigma: number) => epsilonOf(target, sigma, steps) <= epsilon;
   let high = 1;
   while (!holds(high)) {
     high *= 2;
@@ -58,8 +58,7 @@ export function noiseMultiplierFor(target: Target & { readonly steps: number }):
  */
 export function stepsFor(target: Target & { readonly noiseMultiplier: number }): number {
   requireTarget(target);
-  const step = rdpCurve(poissonGaussianEvent(target.sampleRate, target.noiseMultiplier));
-  const holds = (steps: number) => epsilonOf(target, step, steps) <= target.epsilon;
+  const holds = (steps: number) => epsilonOf(target, target.noiseMultiplier, steps) <= target.epsilon;
   if (!holds(1)) return 0;
   let [low, high] = [1, 2];
   while (holds(high)) {
