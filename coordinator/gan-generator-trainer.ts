@@ -15,6 +15,7 @@ import { featureSet, type ImageShape } from '../shared/moments/features.ts';
 import { MomentObjective, momentTargets, type MomentTargets, type MomentTerm } from '../shared/moments/objective.ts';
 import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
+import { rateFactor } from '../shared/policy/training.ts';
 import { ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import { PublicRandom } from '../shared/public-random.ts';
@@ -128,7 +129,8 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
       const term = await this.#momentGradient(before, moments, `${plan.publicSeed} moment term`);
       for (let i = 0; i < gradient.length; i++) gradient[i] += training.momentWeight * term.gradient[i];
     }
-    const { lrG: learningRate, beta1, beta2, emaDecay } = training;
+    const { beta1, beta2, emaDecay } = training;
+    const learningRate = training.lrG * rateFactor(this.#policy, plan.round);
     const { weights, state } = adam({ learningRate, beta1, beta2 }).update(before, gradient, optimizer);
     return this.encode({
       weights,

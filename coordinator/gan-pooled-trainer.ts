@@ -18,7 +18,7 @@ import { Sampler } from '../shared/gan/sampler.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import { planLatticeOf, pooledOf, requireCoordinates } from '../shared/policy/pooled.ts';
 import { samplingOf } from '../shared/policy/sampling.ts';
-import { pooledTrainingOf } from '../shared/policy/training.ts';
+import { pooledTrainingOf, rateFactor } from '../shared/policy/training.ts';
 import { labelDistribution } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import type { FakesStep, PooledTrainer } from './core/pooled-trainer.ts';
@@ -109,6 +109,7 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
       this.#discriminator(discriminator),
       { sum, over: expected(contributors) },
       { sum: (part as FakesSum).sum, over: expected(plan.invited) },
+      rateFactor(this.#policy, plan.round),
     );
     return discriminatorToBytes(after);
   }

@@ -30,7 +30,7 @@ import { momentImages, MomentSummer } from '../shared/moments/embedding.ts';
 import { featureSet } from '../shared/moments/features.ts';
 import { samplingOf, type SiteSampling } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
-import { discriminatorTrainingOf } from '../shared/policy/training.ts';
+import { discriminatorTrainingOf, rateFactor } from '../shared/policy/training.ts';
 import { declaredClasses, ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import type { RandomBytes } from '../shared/random.ts';
@@ -112,7 +112,8 @@ export class DpSiteComputation implements SiteComputation {
     const batch = layDrawn(this.#p, this.#gan, this.#sampling, drawn);
     const fakes = await this.#fakes(plan, generator, `step ${state.step}`);
     const gaussian = latticeGaussian(random);
-    const next = await this.#trainer.step(state, batch, fakes, gaussian);
+    const slower = rateFactor(this.#p.policy, plan.round);
+    const next = await this.#trainer.step(state, batch, fakes, gaussian, slower);
     return {
       state: discriminatorToBytes(next.state),
       fakes: { fakeLoss: next.fakeLoss, fakeAccuracy: next.fakeAccuracy },

@@ -45,18 +45,21 @@ export class DiscriminatorTrainer {
    * the batch; an empty batch takes the same step. What is returned besides the state concerns fakes alone.
    *
    * @param gaussian - over `secureBytes`; fresh noise at every call.
+   * @param rateFactor - public: what the optimiser's rate is multiplied by.
    */
   async step(
     state: DiscriminatorState,
     patients: PatientBatch,
     fakes: FakeBatch,
     gaussian: LatticeGaussian,
+    rateFactor = 1,
   ): Promise<{ state: DiscriminatorState; fakeLoss: number; fakeAccuracy: number }> {
     const { clipNorm, noiseMultiplier, expectedBatch, optimiser } = this.#training;
     const { sum, fakeLoss, fakeAccuracy } = await this.#gradients.sum(state.parameters, patients, fakes, clipNorm);
     const noised = privatize(sum, { clipNorm: sum.clipNorm, noiseMultiplier }, gaussian);
     const gradient = meanOverExpectedBatch(noised, expectedBatch);
-    return { state: stepDiscriminator(state, gradient, optimiser), fakeLoss, fakeAccuracy };
+    const slowed = { ...optimiser, learningRate: rateFactor * optimiser.learningRate };
+    return { state: stepDiscriminator(state, gradient, slowed), fakeLoss, fakeAccuracy };
   }
 
   dispose(): Promise<void> {

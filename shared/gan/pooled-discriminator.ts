@@ -93,11 +93,13 @@ export class FakesPart {
   /**
    * One step of Adam.
    * @param pooled - the opened sum over sites, in lattice steps, and the expected number of patients in it.
+   * @param rateFactor - public: what the optimiser's rate is multiplied by.
    */
-  step(state: DiscriminatorState, pooled: GradientPart, fakes: GradientPart): DiscriminatorState {
+  step(state: DiscriminatorState, pooled: GradientPart, fakes: GradientPart, rateFactor = 1): DiscriminatorState {
     const { optimiser, clipNorm, noiseMultiplier, stepsPerClip } = this.#training;
     const gradient = pooledGradient({ ...pooled, stepsPerClip, clipNorm, noiseMultiplier }, fakes);
-    return stepDiscriminator(state, gradient, optimiser);
+    const slowed = { ...optimiser, learningRate: rateFactor * optimiser.learningRate };
+    return stepDiscriminator(state, gradient, slowed);
   }
 
   dispose(): Promise<void> {

@@ -34,6 +34,13 @@ export const Training = z.strictObject({
   fakesPerStep: Count.describe('Fakes in one discriminator step; fixed, with labels from the public distribution.'),
   lrG: Positive,
   lrD: Positive,
+  rateDecay: z
+    .strictObject({
+      from: z.number().min(0).lt(1).describe('Share of the rounds after which both rates begin to fall.'),
+      to: z.number().gt(0).lt(1).describe('Share of themselves that they have come down to in the last round.'),
+    })
+    .optional()
+    .describe('Both rates are full at first and then fall in a straight line; absent, they stay.'),
   beta1: z.number().min(0).lt(1),
   beta2: z.number().min(0).lt(1),
   weightDecayD: z.number().min(0).lt(1),

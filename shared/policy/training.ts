@@ -3,7 +3,7 @@ import type { ClipRule } from '../dp/clipped-gradient.ts';
 import type { DiscriminatorTraining } from '../gan/discriminator-trainer.ts';
 import type { DiscriminatorOptimiser } from '../gan/noised-discriminator.ts';
 import type { PooledTraining } from '../gan/pooled-discriminator.ts';
-import { samplingOf } from './cost.ts';
+import { momentRoundsOf, samplingOf } from './cost.ts';
 import type { DeepReadonly } from './freeze.ts';
 import { pooledOf } from './pooled.ts';
 import type { Policy } from './schema.ts';
@@ -50,4 +50,16 @@ export function pooledTrainingOf(policy: DeepReadonly<Policy>): PooledTraining {
     stepsPerClip: pooledOf(policy).stepsPerClip,
     optimiser: optimiserOf(training),
   };
+}
+
+/**
+ * What both learning rates are multiplied by in a round: a function of the policy and the round's number, so public.
+ * 1 until `from` of the generator rounds are over, then in a straight line down to `to` in the last.
+ */
+export function rateFactor(policy: DeepReadonly<Policy>, round: number): number {
+  const { rateDecay, rounds } = policy.training;
+  if (!rateDecay || rounds < 2) return 1;
+  const share = (round - momentRoundsOf(policy)) / (rounds - 1);
+  const fallen = Math.max(0, Math.min(1, (share - rateDecay.from) / (1 - rateDecay.from)));
+  return 1 - (1 - rateDecay.to) * fallen;
 }

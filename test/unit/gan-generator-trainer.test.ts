@@ -14,6 +14,7 @@ import { openGan } from '../../shared/gan/registry.ts';
 import { Sampler } from '../../shared/gan/sampler.ts';
 import { encodeState } from '../../shared/gan/state-bytes.ts';
 import { checkCritic, criticLayout, criticLength, criticNetwork } from '../../shared/moments/critic.ts';
+import { rateFactor } from '../../shared/policy/training.ts';
 import { ganConfigOf } from '../../shared/policy/views.ts';
 import { MomentSummer, momentImages } from '../../shared/moments/embedding.ts';
 import { featureSet } from '../../shared/moments/features.ts';
@@ -120,6 +121,26 @@ test('without a moment term a round is one step of plain Adam on the sum', async
       average = movingAverage(average, weights, Math.min(emaDecay, (round + 2) / (round + 11)));
       expect(t.decode(state)).toEqual({ weights, average, optimizer, moments: [], critic: null });
     }
+  });
+});
+
+test('rates fall as the policy says: full, then in a straight line, over the rounds after the moments', async () => {
+  const decay = { rounds: 5, rateDecay: { from: 0.5, to: 0.1 } };
+  const falling = tinyPolicy({ training: decay, warmStart: { critic: tinyCritic } });
+  const factors = [3, 4, 5, 6, 7].map((round) => rateFactor(falling, round));
+  expect(factors.map((f) => f.toFixed(3))).toEqual(['1.000', '1.000', '1.000', '0.550', '0.100']);
+  expect(rateFactor(falling, 99)).toBeCloseTo(0.1);
+  expect(rateFactor(tinyPolicy(), 1)).toBe(1);
+
+  const policy = tinyPolicy({ training: decay, warmStart: null });
+  await using(policy, async (t) => {
+    const start = await t.initialState();
+    const sum = Float64Array.from(uniform(1, t.gan.generator.layout.length));
+    const moved = async (round: number) => {
+      const after = t.weights(await t.applyGradients(start, planFor(policy, round), sum, ['site-1']));
+      return Math.hypot(...after.map((w, i) => w - t.weights(start)[i]));
+    };
+    expect((await moved(4)) / (await moved(0))).toBeCloseTo(0.1, 3);
   });
 });
 

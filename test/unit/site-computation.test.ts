@@ -139,6 +139,26 @@ test('a state goes through bytes unchanged, and a step changes only the state it
   );
 });
 
+test('where the policy’s rates fall, the discriminator’s step is shorter in the last round', async () => {
+  const falling = tinyPolicy({ training: { rounds: 5, rateDecay: { from: 0.5, to: 0.1 } } });
+  const length = (round: number) =>
+    using({ policy: falling }, async (c) => {
+      const at = planFor(falling, round);
+      const [before, after] = [
+        await c.initialState(at),
+        (await c.discriminatorStep(await c.initialState(at), at, generator)).state,
+      ];
+      const [from, to] = [before, after].map(
+        (b) => discriminatorFromBytes(b, gan.discriminator.layout.length).parameters,
+      );
+      return l2(to.map((w, i) => w - from[i]));
+    });
+  // Adam's first step has the length of its rate, whatever the gradient.
+  const [first, last] = [await length(1), await length(5)];
+  expect(last / first).toBeGreaterThan(0.08);
+  expect(last / first).toBeLessThan(0.12);
+});
+
 test('the generator’s gradient is a function of state and plan, clipped to the policy’s norm', async () => {
   const { state } = await stepOnce();
   const here = await using({}, (c) => c.generatorGradient(state, plan, generator));
