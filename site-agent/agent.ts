@@ -22,6 +22,7 @@ import { parseMessage } from '../shared/protocol/messages.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
 import { DECLINE_TYP, NextReply } from '../shared/protocol/round-messages.ts';
 import type { DeclineStatement } from '../shared/protocol/round-messages.ts';
+import { mostStepsOf } from '../shared/protocol/terms.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { runBudgetOf } from './core/budget.ts';
 import type { RunBudget } from './core/budget.ts';
@@ -89,7 +90,7 @@ export class SiteAgent {
 
   constructor(o: SiteAgentOptions) {
     const terms = o.terms ?? roundTermsOf(o.policy);
-    const { privacy, training } = o.policy;
+    const { privacy } = o.policy;
     const agreedInsecure = privacy.mechanism === 'none-insecure' && o.bounds.allowInsecure;
     this.#pollMs = o.pollMs ?? 15_000;
     this.#retryMs = o.retryMs ?? 1_000;
@@ -101,7 +102,7 @@ export class SiteAgent {
       coordinatorKey: o.coordinatorKey,
       link: o.link,
       terms,
-      mostSteps: Math.max(terms.discriminatorSteps, ...(training.adaptiveSteps?.ladder ?? [])),
+      mostSteps: mostStepsOf(terms),
       budget: o.budget ?? runBudgetOf(o.policy, o.siteId),
       lifetime: agreedInsecure ? null : o.bounds.lifetime,
       requireBounds: once(() => requireWithinBounds(o.policy, o.bounds, o.siteId)),

@@ -276,13 +276,14 @@ type AnswerBody = Parameters<typeof statementOf>[2]['body'];
 /** What the ledger holds for this run, signed. */
 async function stateEpsilon(p: SiteParts, plan: RoundPlan): Promise<string> {
   const { siteId, ledger, budget, keys, clock } = p;
-  const { epsilon, entries } = ledger.spent(plan.runId, budget);
+  const { epsilon, entries, events } = ledger.spent(plan.runId, budget);
   const statement: EpsilonStatement = {
     siteId,
     runId: plan.runId,
     policySha256: plan.policySha256,
     epsilon: Number.isFinite(epsilon) ? epsilon : null,
     delta: budget.delta,
+    events: events.map((event) => ({ ...event })),
     entries,
     ledger: ledger.head(),
   };

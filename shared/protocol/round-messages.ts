@@ -153,6 +153,8 @@ export const EpsilonStatement = z.strictObject({
   /** By RDP, of all entries of this run so far. Null: infinite. */
   epsilon: z.number().min(0).nullable(),
   delta: z.number(),
+  /** What was done to the data in this run so far, as the ledger has it: what `epsilon` is worked out from. */
+  events: z.array(z.looseObject({ kind: z.string().max(64), count: z.int().min(1) })).max(64),
   /** Ledger entries of this run so far, those of interrupted steps included. */
   entries: z.int().min(0),
   /** The ledger's own chain: the site can be held to it later. */

@@ -89,6 +89,10 @@ export function scheduledSteps(terms: RoundTerms, round: number): number {
   return terms.discriminatorSteps + (round === firstGeneratorRound(terms) ? terms.warmUpSteps : 0);
 }
 
+/** The most discriminator steps an ordinary round may ask for. */
+export const mostStepsOf = (terms: RoundTerms): number =>
+  Math.max(terms.discriminatorSteps, ...(terms.adaptiveSteps?.ladder ?? []));
+
 /** The seed of everything public in a round. Derived, not chosen: no one can try seeds until one suits. */
 export const publicSeedOf = (runId: string, round: number, policySha256: string): string =>
   hashJson({ purpose: 'veilgan/public-seed/1', runId, round, policySha256 });

@@ -12,8 +12,8 @@ import { composeEvents, readEvent } from '../../shared/dp/event.ts';
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
 import { FedError } from '../../shared/errors.ts';
 import { Sha256Hex } from '../../shared/protocol/plan.ts';
-import { assertAffordable, epsilonOfLifetime, epsilonSpent, times } from '../core/budget.ts';
-import type { LifetimeBudget, RunBudget, RunSpending } from '../core/budget.ts';
+import { assertAffordable, epsilonOfLifetime, epsilonSpent, times, wholeRun } from '../core/budget.ts';
+import type { LifetimeBudget, NamedLifetime, RunBudget, RunSpending, WholeRun } from '../core/budget.ts';
 
 const Charge = z.strictObject({
   runId: z.uuid(),
@@ -25,15 +25,28 @@ const Charge = z.strictObject({
   event: z.unknown(),
   overflowDelta: z.number().min(0),
 });
-export const LedgerEntry = z.strictObject({
+const Place = {
   version: z.literal(1),
   index: z.int().min(0),
+  /** The site's clock, for people. Nothing depends on it. */
   timeMs: z.int().min(0),
-  ...Charge.shape,
-  previous: Sha256Hex,
-  hash: Sha256Hex,
+};
+const Chain = { previous: Sha256Hex, hash: Sha256Hex };
+/** Something done to the data. */
+export const ChargeEntry = z.strictObject({ ...Place, ...Charge.shape, ...Chain });
+export type ChargeEntry = z.infer<typeof ChargeEntry>;
+/** A decision of the operator: what all runs on this data set may spend together, from here on. */
+export const LifetimeEntry = z.strictObject({
+  ...Place,
+  kind: z.literal('lifetime'),
+  epsilon: z.number().gt(0),
+  delta: z.number().gt(0).lt(1),
+  ...Chain,
 });
+export type LifetimeEntry = z.infer<typeof LifetimeEntry>;
+export const LedgerEntry = z.union([ChargeEntry, LifetimeEntry]);
 export type LedgerEntry = z.infer<typeof LedgerEntry>;
+const isCharge = (entry: LedgerEntry): entry is ChargeEntry => !('kind' in entry);
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS entries (idx INTEGER PRIMARY KEY, entry TEXT NOT NULL) STRICT;
@@ -50,25 +63,45 @@ export interface ChargeRequest {
   readonly step: number;
   readonly event: PrivacyEvent;
   readonly budget: RunBudget;
+  /** Of this site's own bounds; null where the site has agreed to a run without privacy. */
   readonly lifetime: LifetimeBudget | null;
   readonly timeMs: number;
 }
 
-interface Totals {
-  events: readonly PrivacyEvent[];
-  overflowDelta: number;
-  entries: number;
+/** What was charged to a run, and what each policy it was charged under takes of delta. */
+class Totals implements RunSpending {
+  events: readonly PrivacyEvent[] = [];
+  entries = 0;
+  readonly overflow = new Map<string, number>();
+  get overflowDelta(): number {
+    return [...this.overflow.values()].reduce((sum, x) => sum + x, 0);
+  }
+  /** With one more charge of this policy, which names its overflow for a whole run each time. */
+  overflowWith(policySha256: string, overflowDelta: number): number {
+    const known = this.overflow.get(policySha256) ?? 0;
+    return this.overflowDelta + Math.max(0, overflowDelta - known);
+  }
 }
 
-/** @param path - a file of this site's, made if missing; `:memory:` for a simulated site. */
+type Draft = Record<string, unknown> & { readonly timeMs: number };
+
+/**
+ * One file per data set: every run that uses these patients charges the same ledger, so that they compose. Several
+ * agents may have it open at once; who charges holds it for the length of one transaction.
+ * @param path - a file of this site's, made if missing; `:memory:` for a simulated site.
+ */
 export class Ledger {
   readonly #db: DatabaseSync;
   readonly #totals = new Map<string, Totals>();
-  #head: ChainHead = EMPTY_CHAIN;
+  #lifetime: LifetimeBudget | null = null;
+  #head: LogHead = EMPTY_LOG;
 
-  /** @throws {FedError} STORE_CORRUPT when the chain does not hold. */
-  constructor(path: string) {
-    this.#db = new DatabaseSync(path);
+  /**
+   * @param open - how the file is opened; a test dies inside it.
+   * @throws {FedError} STORE_CORRUPT when the chain does not hold.
+   */
+  constructor(path: string, open: (path: string) => DatabaseSync = (file) => new DatabaseSync(file)) {
+    this.#db = open(path);
     this.#db.exec('PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;');
     this.#db.exec(SCHEMA);
     this.#catchUp();
@@ -81,23 +114,130 @@ export class Ledger {
    * computed. Check and entry are one transaction, also against a second process on the same file.
    * @throws {FedError} BUDGET_EXHAUSTED naming the numbers; STORE_CORRUPT.
    */
-  charge(c: ChargeRequest): LedgerEntry {
+  charge(c: ChargeRequest): ChargeEntry {
+    return ChargeEntry.parse(
+      this.#append(() => {
+        const overflowDelta = this.#of(c.runId).overflowWith(c.policySha256, c.budget.overflowDelta);
+        this.#assertAffordable(c, c.event, overflowDelta);
+        return {
+          timeMs: c.timeMs,
+          runId: c.runId,
+          policySha256: c.policySha256,
+          round: c.round,
+          step: c.step,
+          event: { ...c.event },
+          overflowDelta: c.budget.overflowDelta,
+        };
+      }),
+    );
+  }
+
+  /**
+   * Writes down what all runs on this data set may spend together, from here on: for every agent that shares the file,
+   * beside its own bounds. An entry like any other, so that raising it later can be seen.
+   * @throws {FedError} PARAMETER_INVALID
+   */
+  setLifetime({ epsilon, delta }: LifetimeBudget, timeMs: number): void {
+    if (!(epsilon > 0 && epsilon < Infinity && delta > 0 && delta < 1))
+      throw new FedError('PARAMETER_INVALID', `a lifetime of epsilon ${epsilon} at delta ${delta}`);
+    this.#append(() => ({ timeMs, kind: 'lifetime', epsilon, delta }));
+  }
+
+  /** What the ledger itself allows all runs together; null when nobody wrote it down. */
+  lifetimeBudget(): LifetimeBudget | null {
+    return this.#lifetime;
+  }
+
+  /** Whether `count` more of this event would be paid for, without paying. @throws {FedError} BUDGET_EXHAUSTED */
+  assertAffordable(c: Omit<ChargeRequest, 'round' | 'step' | 'timeMs' | 'policySha256'> & { count: number }): void {
+    const overflowDelta = Math.max(this.#of(c.runId).overflowDelta, c.budget.overflowDelta);
+    if (c.count > 0) this.#assertAffordable(c, times(c.event, c.count), overflowDelta);
+  }
+
+  /**
+   * What every lifetime would have spent at the end of a run that is charged all its policy has.
+   * @param c.runId - null before the run has a name.
+   */
+  wholeRun(c: Pick<ChargeRequest, 'budget' | 'lifetime'> & { readonly runId: string | null }): WholeRun[] {
+    this.#catchUp();
+    const lifetimes = this.#lifetimes(c.lifetime);
+    return wholeRun({ runId: c.runId, spentByRun: this.#totals, budget: c.budget, lifetimes });
+  }
+
+  /** What one run has spent, at the delta of its policy, and in how many entries. */
+  spent(runId: string, budget: Pick<RunBudget, 'delta' | 'overflowDelta'>): { epsilon: number; entries: number } {
+    const { events, entries, overflowDelta } = this.#of(runId);
+    const all = Math.max(overflowDelta, budget.overflowDelta);
+    return { epsilon: epsilonSpent(events, { delta: budget.delta, overflowDelta: all }), entries };
+  }
+
+  /** Everything that was charged, run-length, and what it takes of delta: for accountants. */
+  spending(runId?: string): RunSpending {
+    const runs = runId === undefined ? [...this.#totals.values()] : [this.#of(runId)];
+    const overflowDelta = runs.reduce((sum, r) => sum + r.overflowDelta, 0);
+    return { events: composeEvents(...runs.map((r) => r.events)), overflowDelta };
+  }
+
+  /** How many entries were charged to a run. */
+  entriesOf(runId: string): number {
+    return this.#of(runId).entries;
+  }
+
+  /** What all runs together have spent at this delta. */
+  lifetime(delta: number): number {
+    return epsilonOfLifetime([...this.#totals.values()], delta);
+  }
+
+  head(): LogHead {
+    return this.#head;
+  }
+
+  /** Hash of an entry; null where there is none. */
+  hashAt(index: number): string | null {
+    const row = this.#db.prepare('SELECT entry FROM entries WHERE idx = ?').get(index);
+    return row === undefined ? null : readEntry(row['entry']).hash;
+  }
+
+  /** All charges in order; of one run where it is named. */
+  entries(runId?: string): ChargeEntry[] {
+    const all = readEntries(this.#db, 0).filter(isCharge);
+    return runId === undefined ? all : all.filter((e) => e.runId === runId);
+  }
+
+  /** Every bound that was ever written down, in order. */
+  lifetimes(): LifetimeEntry[] {
+    return readEntries(this.#db, 0).filter((e) => !isCharge(e));
+  }
+
+  close(): void {
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  #of(runId: string): Totals {
+    return this.#totals.get(runId) ?? new Totals();
+  }
+
+  #lifetimes(bounds: LifetimeBudget | null): NamedLifetime[] {
+    const all: NamedLifetime[] = bounds === null ? [] : [{ ...bounds, of: 'bounds' }];
+    return this.#lifetime === null ? all : [...all, { ...this.#lifetime, of: 'data set' }];
+  }
+
+  #assertAffordable(
+    { runId, budget, lifetime }: Pick<ChargeRequest, 'runId' | 'budget' | 'lifetime'>,
+    next: PrivacyEvent,
+    overflowDelta: number,
+  ): void {
+    const lifetimes = this.#lifetimes(lifetime);
+    assertAffordable({ runId, next, spentByRun: this.#totals, budget, overflowDelta, lifetimes });
+  }
+
+  /** One transaction: reads what others wrote, asks for the entry, writes and syncs it. */
+  #append(draft: () => Draft): LedgerEntry {
     this.#db.exec('BEGIN IMMEDIATE');
     try {
       this.#catchUp();
-      this.#assertAffordable(c.runId, c.event, c.budget, c.lifetime);
-      const unsealed = {
-        version: 1 as const,
-        index: this.#head.size,
-        timeMs: c.timeMs,
-        runId: c.runId,
-        policySha256: c.policySha256,
-        round: c.round,
-        step: c.step,
-        event: { ...c.event },
-        overflowDelta: c.budget.overflowDelta,
-        previous: this.#head.head,
-      };
+      const { size: index, head: previous } = this.#head;
+      const unsealed = { version: 1 as const, index, ...draft(), previous };
       const entry = LedgerEntry.parse({ ...unsealed, hash: hashJson(unsealed) });
       this.#db.prepare('INSERT INTO entries VALUES (?, ?)').run(entry.index, canonicalJson(entry));
       this.#db.exec('COMMIT');
@@ -107,41 +247,6 @@ export class Ledger {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
     }
-  }
-
-  /** Whether `count` more of this event would be paid for, without paying. @throws {FedError} BUDGET_EXHAUSTED */
-  assertAffordable(c: Omit<ChargeRequest, 'round' | 'step' | 'timeMs' | 'policySha256'> & { count: number }): void {
-    if (c.count > 0) this.#assertAffordable(c.runId, times(c.event, c.count), c.budget, c.lifetime);
-  }
-
-  /** What one run has spent, at the delta of its policy, and in how many entries. */
-  spent(runId: string, budget: Pick<RunBudget, 'delta' | 'overflowDelta'>): { epsilon: number; entries: number } {
-    const totals = this.#totals.get(runId);
-    return { epsilon: epsilonSpent(totals?.events ?? [], budget), entries: totals?.entries ?? 0 };
-  }
-
-  /** What all runs together have spent at this delta. */
-  lifetime(delta: number): number {
-    return epsilonOfLifetime([...this.#totals.values()], delta);
-  }
-
-  head(): ChainHead {
-    return this.#head;
-  }
-
-  /** All entries in order; of one run where it is named. */
-  entries(runId?: string): LedgerEntry[] {
-    const all = readEntries(this.#db, 0);
-    return runId === undefined ? all : all.filter((e) => e.runId === runId);
-  }
-
-  close(): void {
-    if (this.#db.isOpen) this.#db.close();
-  }
-
-  #assertAffordable(runId: string, next: PrivacyEvent, budget: RunBudget, lifetime: LifetimeBudget | null): void {
-    const spentByRun: ReadonlyMap<string, RunSpending> = this.#totals;
-    assertAffordable({ runId, next, spentByRun, budget, lifetime });
   }
 
   /** Reads what is in the file and not yet counted: all of it at the start, another process's entries later. */
@@ -155,21 +260,32 @@ export class Ledger {
   }
 
   #take(entry: LedgerEntry): void {
-    const before = this.#totals.get(entry.runId) ?? { events: [], overflowDelta: 0, entries: 0 };
-    this.#totals.set(entry.runId, {
-      events: composeEvents(before.events, [readEvent(entry.event)]),
-      overflowDelta: Math.max(before.overflowDelta, entry.overflowDelta),
-      entries: before.entries + 1,
-    });
+    if (isCharge(entry)) {
+      const totals = this.#of(entry.runId);
+      totals.events = composeEvents(totals.events, [readEvent(entry.event)]);
+      totals.entries += 1;
+      const overflow = Math.max(totals.overflow.get(entry.policySha256) ?? 0, entry.overflowDelta);
+      totals.overflow.set(entry.policySha256, overflow);
+      this.#totals.set(entry.runId, totals);
+    } else this.#lifetime = { epsilon: entry.epsilon, delta: entry.delta };
     this.#head = { size: entry.index + 1, head: entry.hash };
   }
 }
 
-function readEntries(db: DatabaseSync, from: number): LedgerEntry[] {
-  const rows = db.prepare('SELECT entry FROM entries WHERE idx >= ? ORDER BY idx').all(from);
-  return rows.map((row) => {
-    const parsed = LedgerEntry.safeParse(JSON.parse(String(row['entry'])));
-    if (!parsed.success) throw new FedError('STORE_CORRUPT', z.prettifyError(parsed.error));
-    return parsed.data;
-  });
+const readEntries = (db: DatabaseSync, from: number): LedgerEntry[] =>
+  db
+    .prepare('SELECT entry FROM entries WHERE idx >= ? ORDER BY idx')
+    .all(from)
+    .map((row) => readEntry(row['entry']));
+
+function readEntry(text: unknown): LedgerEntry {
+  let value: unknown;
+  try {
+    value = JSON.parse(String(text));
+  } catch (cause) {
+    throw new FedError('STORE_CORRUPT', 'a ledger entry is not JSON', { cause });
+  }
+  const parsed = LedgerEntry.safeParse(value);
+  if (!parsed.success) throw new FedError('STORE_CORRUPT', z.prettifyError(parsed.error));
+  return parsed.data;
 }

@@ -27,6 +27,7 @@ test('a statement of another site, run or policy is refused, and so is one anoth
     policySha256: policySha256(policy),
     epsilon: 1,
     delta: 1e-5,
+    events: [],
     entries: 1,
     ledger: { size: 1, head: 'a'.repeat(64) },
   };
