@@ -25,13 +25,15 @@ export interface End {
   readonly key: string;
 }
 
-/** 256 bits from a shared secret, for one purpose in one place. */
+/** HKDF-SHA256. @see RFC 5869 */
+export const hkdfSha256 = (key: Uint8Array, salt: Uint8Array, info: Uint8Array, bytes: number): Buffer =>
+  Buffer.from(hkdfSync('sha256', key, salt, info, bytes));
+
+/** 256 bits from a shared secret, for one purpose in one place. Node takes no long info, so its hash goes in. */
 const derive = (shared: Uint8Array, purpose: string, at: Context, more: object): Buffer => {
   const { runId, round, attempt, planSha256, checkpoint } = at;
   const info = canonicalJson({ purpose, runId, round, attempt, planSha256, checkpoint, ...more });
-  return Buffer.from(
-    hkdfSync('sha256', shared, new Uint8Array(), createHash('sha256').update(info).digest(), SEED_BYTES),
-  );
+  return hkdfSha256(shared, new Uint8Array(), createHash('sha256').update(info).digest(), SEED_BYTES);
 };
 
 /** The seed of the mask between two sites in one step: the same from both ends. */
