@@ -1,128 +1,146 @@
-/**
- * Image files in folders. Either one folder per class (`hand/001.png`), or any layout with a CSV whose header has
- * `file` and `label`, and optionally `patient` and `split`. With `split` set, a folder of that name is used if there is one.
- */
-import { open, readdir, readFile } from 'node:fs/promises';
+/** Image files in folders as one source: which there are, and each decoded in a thread or taken from the cache. */
+import { randomBytes } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'csv-parse/sync';
-import { z } from 'zod';
 import { FedError } from '../../shared/errors.ts';
-import type { DecodedPicture, ImageSource, ReadOptions } from '../../shared/imaging/source.ts';
-import { formatOf, HEAD_BYTES, hasImageExtension } from './formats.ts';
+import type { BurnedIn, RecipeName } from '../../shared/imaging/recipe-names.ts';
+import type { FittedPicture, ImageSource, ReadOptions } from '../../shared/imaging/source.ts';
+import { DecodeCache, patientKeyOf } from './decode-cache.ts';
+import { type DecodedFile, decodeFile, type DecodeSettings } from './decode-file.ts';
+import { DecodePool } from './decode-pool.ts';
+import type { LabelTag } from './dicom/identity.ts';
+import { unreadable } from './dicom/refuse.ts';
+import { type Entry, listEntries } from './file-list.ts';
+import { hasRasterExtension } from './formats.ts';
+import type { FileFacts } from './frame.ts';
+import type { Plane } from './nifti.ts';
 
-interface Entry {
-  /** Relative to the dataset's folder, with forward slashes. */
-  readonly file: string;
-  readonly label: string;
-  readonly patient: string | undefined;
+/** How the files of a folder are read. All of it is the site's own affair but `recipe` and `burnedIn`, which a policy may name. */
+export interface FolderOptions {
+  /** CSV with columns `file`, `label` and optionally `patient`, `split`. */
+  readonly labels?: string;
+  /** DICOM attributes that make the label, joined by hyphens, in place of folders and CSV. */
+  readonly labelTags?: readonly LabelTag[];
+  /** Folders below a class are patients. */
+  readonly patientFolders?: boolean;
+  /** Default `by-modality`. */
+  readonly recipe?: RecipeName;
+  /** Default `refuse`. */
+  readonly burnedIn?: BurnedIn;
+  /** How volumes are cut. Default `axial`. */
+  readonly plane?: Plane;
+  /** Frames or slices taken of one file; all by default. */
+  readonly perFile?: number;
+  /** JPEG 2000 at full size. By default finer wavelets than the result can show are not decoded. */
+  readonly everyPixel?: boolean;
+  readonly threads?: number;
+  readonly timeoutMs?: number;
+  /** Where decoded tensors are kept between starts, and under which key. */
+  readonly cache?: { readonly path: string; readonly key: Uint8Array };
+  /** Told of every file that was decoded: facts, and how many pictures. */
+  readonly onFile?: (file: string, facts: FileFacts, pictures: number, masked: number) => void;
 }
 
-const CSV_NAME = 'labels.csv';
-/** Larger than any single picture that `MAX_PIXELS` lets through would sensibly be. */
-const MAX_FILE_BYTES = 2 ** 29;
-
-/** One line of the CSV; other columns are ignored. */
-const CsvRow = z.object({
-  file: z.string().min(1),
-  label: z.string().min(1),
-  patient: z.string().optional(),
-  split: z.string().optional(),
-});
-
 /**
- * Opens a folder of images.
+ * Opens a folder of images: a folder a class, a CSV, or labels in the files.
  *
- * @param csv - path of a CSV; by default `labels.csv` in the folder, if it is there.
- * @throws {FedError} DATASET_INVALID: no images, or a CSV that cannot be used.
+ * @throws {FedError} DATASET_INVALID: no images, or a CSV or DICOMDIR that cannot be used.
  */
-export async function folderSource(
-  folder: string,
-  csv: string | undefined,
-  options: ReadOptions,
-): Promise<ImageSource> {
-  const names = await readdir(folder);
-  const table = csv ?? (names.includes(CSV_NAME) ? path.join(folder, CSV_NAME) : undefined);
-  const inSplit = !table && options.split && names.includes(options.split) ? options.split : '';
-  const entries = table ? await csvEntries(table, options.split) : await classEntries(folder, inSplit);
+export async function folderSource(folder: string, options: ReadOptions & FolderOptions): Promise<ImageSource> {
+  const labelTags = options.labelTags ?? [];
+  const entries = await listEntries(folder, {
+    ...(options.labels === undefined ? {} : { csv: options.labels }),
+    ...(options.split === undefined ? {} : { split: options.split }),
+    labelsInFiles: labelTags.length > 0,
+    patientFolders: options.patientFolders === true,
+  });
   if (entries.length === 0)
     throw new FedError(
       'DATASET_INVALID',
-      `${folder}: no images; expected a folder per class, or ${CSV_NAME} with file, label`,
+      `${folder}: no images; expected a folder per class, labels.csv with file and label, or labels from DICOM attributes`,
     );
+  const files = new FileDecoder(folder, decodeSettings(options), options);
   return {
     count: entries.length,
     name: (i) => entries[i].file,
     label: (i) => entries[i].label,
     patient: (i) => entries[i].patient,
-    decode: (i) => decodeFile(folder, entries[i].file, options),
+    decode: (i) => files.decode(entries[i]),
+    // One waiting for every one that is worked on, so that no thread is idle between two.
+    atOnce: 2 * files.threads,
+    close: () => files.close(),
   };
 }
 
-/** Every file below every class folder, sorted, so that the order does not depend on the disk. Hidden ones are left out. */
-async function classEntries(root: string, below: string): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  const walk = async (relative: string, label: string): Promise<void> => {
-    const items = (await readdir(path.join(root, relative), { withFileTypes: true })).filter(
-      (item) => !item.name.startsWith('.'),
-    );
-    for (const item of items.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
-      const file = path.posix.join(relative, item.name);
-      if (item.isDirectory()) await walk(file, label || item.name);
-      else if (label) entries.push({ file, label, patient: undefined });
-    }
+function decodeSettings(o: ReadOptions & FolderOptions): DecodeSettings {
+  return {
+    size: o.size,
+    channels: o.channels,
+    fit: o.fit ?? 'crop',
+    recipe: o.recipe ?? 'by-modality',
+    burnedIn: o.burnedIn ?? 'refuse',
+    plane: o.plane ?? 'axial',
+    everyPixel: o.everyPixel === true,
+    labelTags: o.labelTags ?? [],
+    patientKey: o.cache === undefined ? randomBytes(32) : patientKeyOf(o.cache.key),
+    ...(o.valueRange === undefined ? {} : { valueRange: o.valueRange }),
+    ...(o.perFile === undefined ? {} : { perFile: o.perFile }),
   };
-  await walk(below, '');
-  return entries;
 }
 
-async function csvEntries(table: string, split: ReadOptions['split']): Promise<Entry[]> {
-  const refuse = (why: string): never => {
-    throw new FedError('DATASET_INVALID', `${path.basename(table)}: ${why}`);
-  };
-  let rows: unknown[];
-  try {
-    rows = parse(await readFile(table), { bom: true, trim: true, columns: true, skip_empty_lines: true });
-  } catch (error) {
-    return refuse((error as Error).message);
+/** Decodes files: PNG, JPEG and TIFF here, since libvips has threads of its own, all else in a pool that starts when needed. */
+class FileDecoder {
+  readonly #pool: DecodePool;
+  readonly #cache: DecodeCache | undefined;
+  readonly #folder: string;
+  readonly #settings: DecodeSettings;
+  readonly #options: FolderOptions;
+
+  constructor(folder: string, settings: DecodeSettings, options: FolderOptions) {
+    this.#folder = folder;
+    this.#settings = settings;
+    this.#options = options;
+    const { threads, timeoutMs, cache } = options;
+    this.#pool = new DecodePool({ settings, ...(threads === undefined ? {} : { threads }), ...(timeoutMs === undefined ? {} : { timeoutMs }) }); // prettier-ignore
+    this.#cache = cache && new DecodeCache(cache.path, cache.key, settings);
   }
-  const columns = Object.keys(rows[0] ?? {});
-  const missing = ['file', 'label'].filter((name) => !columns.includes(name));
-  if (missing.length > 0) refuse(`no column ${missing.join(' and ')}; its header is ${columns.join(', ') || 'empty'}`);
-  const all = rows.map((row, i) => {
-    const { data, error } = CsvRow.safeParse(row);
-    return data ?? refuse(`line ${i + 2}: ${z.prettifyError(error).replaceAll('\n', ' ')}`);
-  });
-  const wanted = split && columns.includes('split') ? all.filter((row) => row.split === split) : all;
-  // An empty patient cell is an unknown patient, not one patient shared by all empty cells.
-  return wanted.map(({ file, label, patient }) => ({
-    file: file.replaceAll('\\', '/'),
-    label,
-    patient: patient || undefined,
-  }));
-}
 
-async function decodeFile(folder: string, file: string, options: ReadOptions): Promise<DecodedPicture[]> {
-  const full = path.resolve(folder, file);
-  if (!full.startsWith(path.resolve(folder) + path.sep))
-    throw new FedError('IMAGE_UNREADABLE', 'it lies outside the dataset folder');
-  let bytes: Buffer;
-  try {
-    await using handle = await open(full);
-    const { size } = await handle.stat();
-    if (size > MAX_FILE_BYTES) throw new FedError('IMAGE_UNREADABLE', `${size} bytes are more than ${MAX_FILE_BYTES}`);
-    bytes = await handle.readFile();
-  } catch (error) {
-    if (error instanceof FedError) throw error;
-    throw new FedError(
-      'IMAGE_UNREADABLE',
-      (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (error as Error).message,
-    );
+  get threads(): number {
+    return this.#pool.threads;
   }
-  const format = formatOf(bytes.subarray(0, HEAD_BYTES));
-  if (!format)
-    throw new FedError(
-      'IMAGE_UNREADABLE',
-      `${bytes.length} bytes that are no known image format${hasImageExtension(file) ? ', whatever the name says' : ''}`,
-    );
-  return format.decode(bytes, options.valueRange ? { valueRange: options.valueRange } : {});
+
+  async decode({ file }: Entry): Promise<FittedPicture[]> {
+    const full = path.resolve(this.#folder, file);
+    if (!full.startsWith(path.resolve(this.#folder) + path.sep))
+      return unreadable('it lies outside the dataset folder');
+    const { facts, units, masked } = await this.#cached(file, full);
+    this.#options.onFile?.(file, facts, units.length, masked);
+    const { patient, label } = facts;
+    return units.map((unit) => ({
+      unit,
+      ...(patient === undefined ? {} : { patient }),
+      ...(label === undefined ? {} : { label }),
+    }));
+  }
+
+  async #cached(file: string, full: string): Promise<DecodedFile> {
+    if (this.#cache === undefined) return this.#fresh(full);
+    const info = await stat(full, { bigint: true }).catch(() => undefined);
+    if (info === undefined) return unreadable('there is no such file');
+    const id = { file, size: info.size, mtimeNs: info.mtimeNs };
+    const known = this.#cache.get(id);
+    if (known !== undefined) return known;
+    const decoded = await this.#fresh(full);
+    this.#cache.put(id, decoded);
+    return decoded;
+  }
+
+  #fresh(full: string): Promise<DecodedFile> {
+    return hasRasterExtension(full) ? decodeFile(full, this.#settings) : this.#pool.decode(full);
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+    this.#cache?.close();
+  }
 }

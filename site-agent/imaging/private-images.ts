@@ -28,3 +28,29 @@ export function asPrivateImages(images: LabelledImages, patientsKnown: boolean):
     [inspect.custom]: hide(() => `PrivateImages { ${images.channels} x ${images.size} x ${images.size} }`),
   }) as unknown as PrivateImages;
 }
+
+/** Patients that a site leaves out from now on. */
+export interface LeftOut {
+  has(patient: string): boolean;
+  /** Another number whenever the answer of `has` may have changed. */
+  readonly version: number;
+}
+
+/**
+ * The same images, where some patients are never drawn again.
+ *
+ * Guarantee: `patientGroups` follows `leftOut` from one access to the next, so a patient who is left out in the middle of
+ * a run is in no batch and no sum that is begun later. What uses the images by patient needs to know nothing of it.
+ */
+export function withoutPatients(images: PrivateImages, leftOut: LeftOut): PrivateImages {
+  let kept = { version: NaN, groups: images.patientGroups };
+  const groups = (): readonly Patient[] => {
+    const { version } = leftOut;
+    if (kept.version !== version)
+      kept = { version, groups: images.patientGroups.filter((patient) => !leftOut.has(patient.id)) };
+    return kept.groups;
+  };
+  // Own properties are copied as they are, the hidden ones that refuse to be printed included.
+  const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(images));
+  return Object.defineProperty(copy, 'patientGroups', { get: groups, enumerable: true }) as PrivateImages;
+}

@@ -3,17 +3,14 @@ import { FedError } from '../../shared/errors.ts';
 import { isArrayDataset, readArrayDataset } from '../../shared/imaging/array-dataset.ts';
 import { isIdxName } from '../../shared/imaging/idx-source.ts';
 import { loadSource, type ReadOptions, type ReadResult } from '../../shared/imaging/source.ts';
-import { folderSource } from './folder-source.ts';
+import { type FolderOptions, folderSource } from './folder-source.ts';
 import { asPrivateImages, type PrivateImages } from './private-images.ts';
 
-export interface DatasetOptions extends ReadOptions {
-  /** CSV with columns `file`, `label` and optionally `patient`, `split`; for folders of images. */
-  readonly labels?: string;
-}
+export interface DatasetOptions extends ReadOptions, FolderOptions {}
 
 /**
  * Reads an image set of any supported format, all of it, before a round begins: an .npz file, idx files (folder or
- * images file), or a folder of images by class or with a CSV.
+ * images file), or a folder of images (DICOM, NIfTI, PNG, JPEG, TIFF) by class, with a CSV, or with labels in the files.
  *
  * @throws {FedError} DATASET_INVALID, with the file name and what is wrong.
  */
@@ -23,17 +20,31 @@ export async function readDataset(target: string, options: DatasetOptions): Prom
   if (info.isDirectory()) {
     const hasIdx = !options.labels && (await readdir(target)).some(isIdxName);
     if (hasIdx) return readArrayDataset(target, options);
-    return loadSource(await folderSource(target, options.labels, options), options);
+    return loadSource(await folderSource(target, options), options);
   }
   if (isArrayDataset(target)) return readArrayDataset(target, options);
   throw new FedError('DATASET_INVALID', `${target}: expected .npz, idx (images-idx3-ubyte), or a folder of images`);
 }
 
-/** Step 1 of 9: reads a site's dataset as private images, grouped by patient. Throws as `readDataset` does. */
+/**
+ * Step 1 of 9: reads a site's dataset as private images, grouped by patient. Throws as `readDataset` does.
+ *
+ * Guarantee: of what a dataset calls its patients, only which images are one patient's is kept; ids, hashes and file names
+ * that stood for a patient are replaced by numbers in order of appearance.
+ */
 export async function readPrivateImages(
   target: string,
   options: DatasetOptions,
 ): Promise<{ images: PrivateImages; bad: ReadResult['bad'] }> {
   const { images, bad, patientsKnown } = await readDataset(target, options);
-  return { images: asPrivateImages(images, patientsKnown), bad };
+  return { images: asPrivateImages({ ...images, patients: numbered(images.patients) }, patientsKnown), bad };
+}
+
+function numbered(patients: readonly string[]): string[] {
+  const numbers = new Map<string, string>();
+  return patients.map((id) => {
+    const number = numbers.get(id) ?? `p${numbers.size + 1}`;
+    numbers.set(id, number);
+    return number;
+  });
 }

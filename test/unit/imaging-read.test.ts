@@ -255,7 +255,7 @@ describe('private images', () => {
       patients: [['a', 'b', 'a'], [3]],
     });
     const { images } = await readPrivateImages(file, grey);
-    expect(images.patientGroups).toEqual([{ id: 'a', images: [0, 2] }, { id: 'b', images: [1] }]); // prettier-ignore
+    expect(images.patientGroups).toEqual([{ id: 'p1', images: [0, 2] }, { id: 'p2', images: [1] }]); // prettier-ignore
     expect(() => JSON.stringify({ images })).toThrow(/never serialised/);
     expect(inspect({ images })).toBe('{ images: PrivateImages { 1 x 28 x 28 } }');
   });

@@ -1,0 +1,50 @@
+/** The two things of a header that may go on: whose images are one person's, and the class. */
+import { createHmac } from 'node:crypto';
+import { classKey } from '../../../shared/imaging/source.ts';
+import { type DataSet, text, valueBytes } from './data-set.ts';
+
+const PATIENT_ID = 'x00100020';
+const ISSUER = 'x00100021';
+
+/**
+ * The patient, as a keyed hash of PatientID and its issuer; undefined when the file states no id.
+ *
+ * Guarantee: without the key, which stays at the site, a hash says nothing of the id; nothing else of the file is in it.
+ */
+export function patientHash(dataSet: DataSet, key: Uint8Array): string | undefined {
+  const id = valueBytes(dataSet, PATIENT_ID);
+  const trimmed = id && Buffer.from(id).toString('latin1').replaceAll('\0', '').trim();
+  if (!trimmed) return undefined;
+  const issuer = valueBytes(dataSet, ISSUER);
+  const hash = createHmac('sha256', key).update(`${trimmed.length}\n${trimmed}\n`);
+  return hash
+    .update(issuer ?? '')
+    .digest('hex')
+    .slice(0, 32);
+}
+
+/** Coded attributes that may be labels. Free text, names, numbers and dates are not among them, whoever asks. */
+export const LABEL_TAGS = {
+  Modality: 'x00080060',
+  BodyPartExamined: 'x00180015',
+  ViewPosition: 'x00185101',
+  Laterality: 'x00200060',
+  ImageLaterality: 'x00200062',
+  PatientSex: 'x00100040',
+  PatientPosition: 'x00185100',
+  ScanningSequence: 'x00180020',
+} as const satisfies Record<string, string>;
+export type LabelTag = keyof typeof LABEL_TAGS;
+
+export const isLabelTag = (name: string): name is LabelTag => name in LABEL_TAGS;
+
+/** A code string (PS3.5, 6.2): what else stands in such a field is somebody's free text, and no label. */
+const CODE = /^[A-Z0-9_ ]{1,16}$/;
+
+/** The values of the tags, joined by hyphens, in `classKey` form; undefined when one is absent or no code. */
+export function labelOf(dataSet: DataSet, tags: readonly LabelTag[]): string | undefined {
+  const values = tags.map((tag) => text(dataSet, LABEL_TAGS[tag]));
+  if (values.length === 0 || !values.every((value) => value !== undefined && CODE.test(value.toUpperCase())))
+    return undefined;
+  return values.map((value) => classKey(value!)).join('-');
+}
