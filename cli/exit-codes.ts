@@ -37,6 +37,7 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   SUM_REFUSED: EXIT.invalid,
   SUM_DISAGREES: EXIT.invalid,
   STORE_CORRUPT: EXIT.invalid,
+  LEDGER_REWOUND: EXIT.invalid,
   COORDINATOR_UNKNOWN: EXIT.invalid,
   KEYS_EXPOSED: EXIT.invalid,
   ROSTER_STALE: EXIT.invalid,

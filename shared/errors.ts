@@ -46,6 +46,7 @@ export const ERRORS = {
   // Data at rest
   IMAGE_UNREADABLE: { retry: 'never', say: 'An image file cannot be read.' },
   DATASET_INVALID: { retry: 'never', say: 'The dataset cannot be used.' },
+  LEDGER_REWOUND: { retry: 'never', say: 'The site’s ledger lacks what the site once stated of it.' },
   STORE_CORRUPT: { retry: 'never', say: 'Stored state does not match its own hashes.' },
   LOG_INVALID: { retry: 'never', say: 'The round log does not verify.' },
   LOG_FORKED: { retry: 'never', say: 'The round log contradicts one that was seen before.' },

@@ -28,6 +28,7 @@ import { runBudgetOf } from './core/budget.ts';
 import type { RunBudget } from './core/budget.ts';
 import type { SiteComputation } from './core/computation.ts';
 import type { SiteEvent } from './events.ts';
+import { heedStatements, OwnStatements } from './ledger-watch.ts';
 import { takeRound } from './round.ts';
 import type { SiteParts, Work } from './round.ts';
 import type { Ledger } from './shell/ledger.ts';
@@ -131,7 +132,7 @@ export class SiteAgent {
   /**
    * Takes part until the run is over.
    * @returns how the run ended, or `stopped` when `stop` was called.
-   * @throws what is a fault of this site (STORE_CORRUPT, a bug), after having declined the round.
+   * @throws what is a fault of this site (STORE_CORRUPT, LEDGER_REWOUND, a bug), after having declined the round.
    */
   run(): Promise<'completed' | 'stopped'> {
     const running = this.#run();
@@ -176,7 +177,10 @@ export class SiteAgent {
       }
       if (reply.kind === 'idle') return { done: false, waitMs: this.#pollMs };
       if (reply.kind === 'witness') {
-        await cosign(this.#p, reply.runId, await followLog(this.#p, reply.runId, reply.checkpoint));
+        const own = new OwnStatements(this.#p.siteId);
+        const memory = await followLog({ ...this.#p, observe: own.observe }, reply.runId, reply.checkpoint);
+        await heedStatements(this.#p, own.take());
+        await cosign(this.#p, reply.runId, memory);
         return { done: false, waitMs: 0 };
       }
       work = reply;
@@ -191,7 +195,7 @@ export class SiteAgent {
       }
       if (work !== null) await this.#decline(work, code, error instanceof FedError ? detail : 'the site failed');
       // A refused plan is the coordinator's to mend; a fault of our own is for whoever runs this site.
-      if (!(error instanceof FedError) || code === 'STORE_CORRUPT') throw error;
+      if (!(error instanceof FedError) || code === 'STORE_CORRUPT' || code === 'LEDGER_REWOUND') throw error;
       if (work === null) emit({ kind: 'refused', round: -1, code, detail });
       return { done: false, waitMs: this.#pollMs };
     }

@@ -29,11 +29,13 @@ import {
 import { downloadTensor, uploadTensor } from '../shared/protocol/tensor-transfer.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { SOFTWARE } from '../shared/software.ts';
+import { requireWholeRun } from './core/budget.ts';
 import type { LifetimeBudget, RunBudget } from './core/budget.ts';
 import { checkPlan } from './core/check-plan.ts';
 import type { SiteComputation } from './core/computation.ts';
 import { decideMove, takeFor } from './core/session.ts';
 import type { SiteEvent } from './events.ts';
+import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
 import { takePooledPhase, type ToSeal } from './pooled-round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox } from './shell/outbox.ts';
@@ -115,9 +117,12 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   };
   checkPlan({ ...p, plan, planSha256, memory });
   p.requireBounds();
+  requireLedgerWhole(p, runId);
   if (shownPlan !== null) return plan;
 
   await witnessPlan(p, plan);
+  // A run that cannot be paid for to its end is not begun.
+  if (ledger.entriesOf(runId) === 0) requireWholeRun(ledger.wholeRun({ runId, budget, lifetime }));
   const [event, count] = chargesOf(plan, computation, outbox);
   ledger.assertAffordable({ runId, event, count, budget, lifetime });
   await adoptPolicy(p, plan);
@@ -147,7 +152,9 @@ function chargesOf(plan: RoundPlan, computation: SiteComputation, outbox: Outbox
  */
 async function witnessPlan(p: SiteParts, plan: RoundPlan): Promise<void> {
   const { coordinatorKey: coordinator, terms } = p;
-  const memory = await followLog(p, plan.runId, plan.checkpoint);
+  const own = new OwnStatements(p.siteId);
+  const memory = await followLog({ ...p, observe: own.observe }, plan.runId, plan.checkpoint);
+  await heedStatements(p, own.take());
   requireWitnesses({ plan, coordinator, memory, quorum: terms.witnessQuorum });
   await cosign(p, plan.runId, memory);
 }
@@ -276,7 +283,8 @@ type AnswerBody = Parameters<typeof statementOf>[2]['body'];
 /** What the ledger holds for this run, signed. */
 async function stateEpsilon(p: SiteParts, plan: RoundPlan): Promise<string> {
   const { siteId, ledger, budget, keys, clock } = p;
-  const { epsilon, entries, events } = ledger.spent(plan.runId, budget);
+  const { epsilon, entries } = ledger.spent(plan.runId, budget);
+  const { events } = ledger.spending(plan.runId);
   const statement: EpsilonStatement = {
     siteId,
     runId: plan.runId,
@@ -287,6 +295,7 @@ async function stateEpsilon(p: SiteParts, plan: RoundPlan): Promise<string> {
     entries,
     ledger: ledger.head(),
   };
+  p.outbox.putStated(statement.ledger);
   p.emit({ kind: 'epsilon', statement, atMost: budget.epsilon });
   return signJson(keys, statement, { typ: EPSILON_TYP, audience: CONSORTIUM, nowMs: clock.now() });
 }

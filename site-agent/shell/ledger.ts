@@ -83,6 +83,13 @@ class Totals implements RunSpending {
   }
 }
 
+/** What one run has spent so far. */
+export interface RunAccount {
+  readonly epsilon: number;
+  readonly events: readonly PrivacyEvent[];
+  readonly entries: number;
+}
+
 type Draft = Record<string, unknown> & { readonly timeMs: number };
 
 /**
@@ -94,7 +101,7 @@ export class Ledger {
   readonly #db: DatabaseSync;
   readonly #totals = new Map<string, Totals>();
   #lifetime: LifetimeBudget | null = null;
-  #head: LogHead = EMPTY_LOG;
+  #head: ChainHead = EMPTY_CHAIN;
 
   /**
    * @param open - how the file is opened; a test dies inside it.
@@ -134,7 +141,8 @@ export class Ledger {
 
   /**
    * Writes down what all runs on this data set may spend together, from here on: for every agent that shares the file,
-   * beside its own bounds. An entry like any other, so that raising it later can be seen.
+   * beside its own bounds. An entry like any other, so that raising it later can be seen. A run without privacy that a
+   * site's bounds allow is refused by it all the same.
    * @throws {FedError} PARAMETER_INVALID
    */
   setLifetime({ epsilon, delta }: LifetimeBudget, timeMs: number): void {
@@ -164,11 +172,11 @@ export class Ledger {
     return wholeRun({ runId: c.runId, spentByRun: this.#totals, budget: c.budget, lifetimes });
   }
 
-  /** What one run has spent, at the delta of its policy, and in how many entries. */
-  spent(runId: string, budget: Pick<RunBudget, 'delta' | 'overflowDelta'>): { epsilon: number; entries: number } {
+  /** What one run has spent, at the delta of its policy; for what, run-length; and in how many entries. */
+  spent(runId: string, budget: Pick<RunBudget, 'delta' | 'overflowDelta'>): RunAccount {
     const { events, entries, overflowDelta } = this.#of(runId);
     const all = Math.max(overflowDelta, budget.overflowDelta);
-    return { epsilon: epsilonSpent(events, { delta: budget.delta, overflowDelta: all }), entries };
+    return { epsilon: epsilonSpent(events, { delta: budget.delta, overflowDelta: all }), events, entries };
   }
 
   /** Everything that was charged, run-length, and what it takes of delta: for accountants. */
@@ -188,7 +196,7 @@ export class Ledger {
     return epsilonOfLifetime([...this.#totals.values()], delta);
   }
 
-  head(): LogHead {
+  head(): ChainHead {
     return this.#head;
   }
 
@@ -206,7 +214,7 @@ export class Ledger {
 
   /** Every bound that was ever written down, in order. */
   lifetimes(): LifetimeEntry[] {
-    return readEntries(this.#db, 0).filter((e) => !isCharge(e));
+    return readEntries(this.#db, 0).flatMap((e) => (isCharge(e) ? [] : [e]));
   }
 
   close(): void {

@@ -5,6 +5,7 @@
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { EMPTY_LOG } from '../../shared/audit/log.ts';
+import { ChainHead } from '../../shared/audit/chain.ts';
 import { WitnessMemory, checkNotBack } from '../../shared/audit/witness.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { RosterSeen } from '../../shared/identity/roster.ts';
@@ -12,6 +13,7 @@ import { FakesReport } from '../../shared/protocol/round-messages.ts';
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS witnessed (run TEXT PRIMARY KEY, memory TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS stated (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, head TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS adopted (run TEXT PRIMARY KEY, software TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS roster (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, digest TEXT, text TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS plans
@@ -120,6 +122,22 @@ export class Outbox {
     this.#run('INSERT OR REPLACE INTO roster VALUES (1, ?, ?, ?)', version, sha256, text);
   }
 
+  /** The furthest head of the ledger that this site has signed, as far as it remembers; null before the first. */
+  stated(): ChainHead | null {
+    const row = this.#get('SELECT size, head FROM stated');
+    return row === undefined ? null : ChainHead.parse({ size: row['size'], head: row['head'] });
+  }
+  putStated(head: ChainHead): void {
+    const sql =
+      'INSERT INTO stated VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE SET size = excluded.size, head = excluded.head WHERE excluded.size > size';
+    this.#run(sql, head.size, head.head);
+  }
+
+  /** Whether this site has taken up any plan yet. */
+  hasPlans(): boolean {
+    return this.#get('SELECT 1 FROM plans LIMIT 1') !== undefined;
+  }
+
   /** SHA-256 of the plan that was first shown under this attempt; null before. */
   plan(k: AttemptKey): string | null {
     const sql = 'SELECT plan FROM plans WHERE run = ? AND round = ? AND attempt = ?';
@@ -175,7 +193,8 @@ export class Outbox {
    * @throws {FedError} UPDATE_CHANGED when there is one: a step of an attempt has one share.
    */
   addShare(k: AttemptKey, step: number, bytes: Uint8Array): void {
-    if (this.share(k, step) !== null) throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} step ${step}`);
+    if (this.share(k, step) !== null)
+      throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} step ${step}`);
     this.#run('INSERT INTO shares VALUES (?, ?, ?, ?, ?)', k.runId, k.round, k.attempt, step, bytes);
     const older = 'DELETE FROM shares WHERE run = ? AND (round < ? OR (round = ? AND (attempt < ? OR step < ?)))';
     this.#run(older, k.runId, k.round, k.round, k.attempt, step);

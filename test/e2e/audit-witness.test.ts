@@ -128,7 +128,8 @@ test.each([
   const { policy, cast, ids, own, a, b } = await forked(clock);
   const split = colluders === 0 ? [ids.slice(0, 3), ids.slice(3)] : [ids.slice(0, 3), ids.slice(2)];
   const accomplice = colluders === 0 ? null : ids[2];
-  // The accomplice lends its keys to both histories: another memory for each, and no question asked.
+  // The accomplice lends its keys to both histories: another memory for each, and no question asked. Its ledger holds the
+  // steps of both, or it would be caught by its own statements.
   const terms = { ...roundTermsOf(policy), witnessQuorum: 0 };
   for (const [fork, sites] of [
     [a, split[0]],
@@ -136,7 +137,7 @@ test.each([
   ] as const) {
     fork.players = sites.map((id) => {
       const parts =
-        id === accomplice ? { terms, ledger: new Ledger(':memory:'), outbox: new Outbox(':memory:') } : own.get(id);
+        id === accomplice ? { terms, ledger: own.get(id)!.ledger, outbox: new Outbox(':memory:') } : own.get(id);
       return enter(cast, policy, id, fork.coordinator, { clock, ...parts });
     });
     void fork.coordinator.run();

@@ -1,13 +1,24 @@
 /** What a site says no to, in words; and that a run goes on without it. */
 import { expect, test } from 'vitest';
+import { gaussianEvent } from '../../shared/dp/event.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
 import { createSigningKeys } from '../../shared/identity/keys.ts';
 import type { SiteAgentOptions } from '../../site-agent/agent.ts';
+import { runBudgetOf } from '../../site-agent/core/budget.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { EMPTY_MEMORY } from '../../shared/audit/witness.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { Tap } from '../support/round-hand.ts';
-import { RUN_ID, StubTrainer, agentOf, castOf, coordinatorOf, testBounds, testPolicy } from '../support/round-rig.ts';
+import {
+  RUN_ID,
+  StubComputation,
+  StubTrainer,
+  agentOf,
+  castOf,
+  coordinatorOf,
+  testBounds,
+  testPolicy,
+} from '../support/round-rig.ts';
 
 const policy = testPolicy({ rounds: 2, steps: 2, warmUp: 0 });
 
@@ -38,21 +49,40 @@ test('a policy outside its bounds is declined with what is outside, before anyth
   expect(contributors).toEqual([3, 3, 3]);
 });
 
-test('a spent lifetime is declined with the numbers, before the first step of the round that would pass it', async () => {
+/** What the whole run would bring a lifetime at this delta to, on an empty ledger. */
+const wholeRun = () => {
+  const [budget, lifetime] = [runBudgetOf(policy, 'site-a'), { epsilon: 1, delta: 1e-5 }];
+  return new Ledger(':memory:').wholeRun({ runId: null, budget, lifetime })[0].atItsEnd;
+};
+
+test('a lifetime that is short for the whole run is found before its first round, and named', async () => {
   const ledger = new Ledger(':memory:');
-  const moments = new Ledger(':memory:');
-  await runWith({ ledger: moments });
-  // Enough for the moment round, and not for two steps more.
-  const probe = new Ledger(':memory:');
-  const [first] = moments.entries();
-  const unlimited = { caps: null, epsilon: Infinity, delta: 1e-5, overflowDelta: first.overflowDelta };
-  const event = first.event as Parameters<Ledger['charge']>[0]['event'];
-  probe.charge({ ...first, event, budget: unlimited, lifetime: null });
-  const lifetime = { epsilon: probe.lifetime(1e-5) * 1.001, delta: 1e-5 };
+  const lifetime = { epsilon: wholeRun() * 0.999, delta: 1e-5 };
   const { declines, contributors } = await runWith({ ledger, bounds: { ...testBounds, lifetime } });
+  expect(declines).toMatchObject([{ code: 'BUDGET_EXHAUSTED', round: 0 }]);
+  expect(declines[0].detail).toMatch(
+    /all runs: the whole run would bring epsilon to \d\S* at delta 0.00001, at most \d\S*; 0.00000 is spent already/,
+  );
+  expect(ledger.entries()).toEqual([]);
+  expect(contributors).toEqual([3, 3, 3]);
+});
+
+test('a lifetime that another run on the same ledger used up is declined before the next round, with the numbers', async () => {
+  const ledger = new Ledger(':memory:');
+  const other = { runId: '11111111-2222-4333-8444-555555555555', policySha256: 'a'.repeat(64), round: 0, step: 0 };
+  const unlimited = { caps: null, epsilon: Infinity, delta: 1e-5, overflowDelta: 0 };
+  /** While this site sums its moments, another run of it pays for something large. */
+  class Shared extends StubComputation {
+    override noisedMoments() {
+      ledger.charge({ ...other, event: gaussianEvent(0.5), budget: unlimited, lifetime: null, timeMs: 0 });
+      return super.noisedMoments();
+    }
+  }
+  const bounds = { ...testBounds, lifetime: { epsilon: wholeRun() * 1.001, delta: 1e-5 } };
+  const { declines, contributors } = await runWith({ ledger, bounds, computation: new Shared('site-a', policy) });
   expect(declines).toMatchObject([{ code: 'BUDGET_EXHAUSTED', round: 1 }]);
   expect(declines[0].detail).toMatch(/all runs: epsilon \d\S* after the step, at most \d/);
-  expect(ledger.entries()).toHaveLength(1);
+  expect(ledger.entries()).toHaveLength(2);
   expect(contributors).toEqual([4, 3, 3]);
 });
 

@@ -49,7 +49,11 @@ const newFile = () => {
 test('charges up to the budget and not one step further, naming the numbers', () => {
   const ledger = new Ledger(':memory:');
   for (let i = 0; i < 10; i++) ledger.charge(charge({ step: i }));
-  expect(ledger.spent(RUN_ID, budget)).toEqual({ epsilon: epsilonAfter(10), entries: 10 });
+  expect(ledger.spent(RUN_ID, budget)).toEqual({
+    epsilon: epsilonAfter(10),
+    events: [withCount(step, 10)],
+    entries: 10,
+  });
   expect(refusal(() => ledger.charge(charge({ step: 10 })))).toBe(
     `BUDGET_EXHAUSTED: this run: epsilon ${epsilonAfter(11).toPrecision(6)} after the step, at most ${budget.epsilon}`,
   );
