@@ -2,23 +2,15 @@
  * A coordinator and three sites as processes of their own, over TLS, killed with SIGKILL twenty times at operations a
  * seeded generator chooses, and started again each time.
  */
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
-import { SqliteIdentityStore } from '../../coordinator/shell/identity-store.ts';
-import { loadOrCreateSelfSignedTls } from '../../coordinator/shell/tls.ts';
 import { SqliteStore } from '../../coordinator/store/sqlite.ts';
 import { headOfEntries } from '../../shared/audit/log.ts';
-import { loadOrCreateSigningKeys, loadOrCreateSiteKeys, publicKeys } from '../../shared/identity/keys.ts';
-import { EMPTY_ROSTER, signRoster, withSite } from '../../shared/identity/roster.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
-import { mulberry32 } from '../support/rng.ts';
+import { Family, prepareParties, type Said } from '../support/keep-alive.ts';
 import { RUN_ID, agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
 
 const SITES = ['site-a', 'site-b', 'site-c'];
@@ -27,66 +19,12 @@ const KILLS: Record<string, number> = { coordinator: 8, 'site-a': 4, 'site-b': 4
 const WITHIN: Record<string, number> = { coordinator: 600, 'site-a': 220, 'site-b': 220, 'site-c': 220 };
 const SETTINGS = { rounds: 9, steps: 2, warmUp: 2, maxSteps: 200 };
 const STEPS = 2 + 9 * 2;
-const SCRIPT = fileURLToPath(new URL('../support/crash-child.ts', import.meta.url));
-
-interface Said {
-  readonly kind: string;
-  readonly port?: number;
-  readonly where?: string;
-  readonly payload?: { round: number; attempt: number; phase: number; tensorSha256: string };
-}
-
 const folder = mkdtempSync(join(tmpdir(), 'veilgan-crash-'));
-const children = new Set<ChildProcess>();
+const family = new Family({ folder, settings: SETTINGS, kills: KILLS, within: WITHIN });
 afterAll(() => {
-  for (const child of children) child.kill('SIGKILL');
+  family.killAll();
   rmSync(folder, { recursive: true, force: true });
 });
-
-/** Keys, roster and certificate, as joining would have left them. */
-async function prepare(): Promise<void> {
-  const coordinator = loadOrCreateSigningKeys(join(folder, 'coordinator.json'));
-  const roster = SITES.reduce(
-    (r, id) => withSite(r, id, publicKeys(loadOrCreateSiteKeys(join(folder, `${id}.json`)))),
-    EMPTY_ROSTER,
-  );
-  const store = new SqliteIdentityStore(join(folder, 'identity.sqlite'));
-  await store.save({ invites: [], roster, rosterJws: await signRoster(coordinator, roster, Date.now()) }, 0);
-  await store.close();
-  const tls = await loadOrCreateSelfSignedTls(folder, '127.0.0.1', Date.now());
-  writeFileSync(join(folder, 'fingerprint'), tls.fingerprint);
-}
-
-/** Starts a process, and starts it again whenever it was killed, until it ends of itself. */
-function keepAlive(role: string, port: () => number, seed: number, hear: (said: Said) => void) {
-  const draw = mulberry32(seed);
-  let kills = 0;
-  const current: { child: ChildProcess | null } = { child: null };
-  const ended = new Promise<void>((resolve, reject) => {
-    const start = () => {
-      const at = kills < KILLS[role] ? String(1 + Math.floor(draw() * WITHIN[role])) : 'never';
-      const args = [SCRIPT, role, folder, String(port()), at, JSON.stringify(SETTINGS)];
-      // Twenty-four processes start from the same files: they share what was compiled.
-      const env = { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'veilgan-compile-cache') };
-      const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
-      children.add(child);
-      current.child = child;
-      let errors = '';
-      child.stderr.on('data', (bytes: Buffer) => (errors += bytes.toString()));
-      createInterface({ input: child.stdout }).on('line', (line) => hear(JSON.parse(line) as Said));
-      child.on('close', (code, signal) => {
-        children.delete(child);
-        if (code === 0) resolve();
-        else if (signal === 'SIGKILL') {
-          kills += 1;
-          start();
-        } else reject(new Error(`${role} ended with ${code ?? signal}: ${errors}`));
-      });
-    };
-    start();
-  });
-  return { ended, kills: () => kills, close: () => current.child?.stdin?.end() };
-}
 
 /** The same run, in one process, with nothing killed. */
 async function undisturbed(): Promise<string> {
@@ -98,7 +36,7 @@ async function undisturbed(): Promise<string> {
 }
 
 test('twenty kills change nothing: same rounds, same generator, every step paid for, nothing counted twice', async () => {
-  await prepare();
+  await prepareParties(folder, SITES);
   const places: string[] = [];
   const sent = new Map<string, Set<string>>();
   let port = 0;
@@ -116,9 +54,9 @@ test('twenty kills change nothing: same rounds, same generator, every step paid 
       sent.set(key, (sent.get(key) ?? new Set()).add(tensorSha256));
     }
   };
-  const coordinator = keepAlive('coordinator', () => port, 20_261_122, hear('coordinator'));
+  const coordinator = family.keepAlive('coordinator', () => port, 20_261_122, hear('coordinator'));
   await firstListening;
-  const sites = new Map(SITES.map((id, i) => [id, keepAlive(id, () => port, i, hear(id))]));
+  const sites = new Map(SITES.map((id, i) => [id, family.keepAlive(id, () => port, i, hear(id))]));
   const failed = coordinator.ended.then(() => Promise.reject(new Error('the coordinator left first')));
   await Promise.race([failed, Promise.all([...sites.values()].map((s) => s.ended))]);
   failed.catch(() => undefined);

@@ -7,6 +7,7 @@ import { simulate } from '../../cli/simulation.ts';
 import type { CoordinatorEvent } from '../../coordinator/events.ts';
 import { headOfEntries } from '../../shared/audit/log.ts';
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
+import { epsilonOfPolicy } from '../../shared/policy/cost.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import type { PrivateImages } from '../../site-agent/imaging/private-images.ts';
@@ -30,6 +31,27 @@ const newFolder = () => {
 const sites = new Map<string, PrivateImages>(
   [1, 2, 3].map((i) => [`site-${i}`, phantomSite({ site: `site-${i}`, imagesPerPatient: 2 })]),
 );
+
+test('under secure aggregation, with noise: the same rounds, and the epsilon of the whole is stated by every site', async () => {
+  const policy = pooledPolicy({ secure: true, moments: true });
+  const folder = newFolder();
+  const events: CoordinatorEvent[] = [];
+  const { log, epsilon, runId } = await simulate({ policy, sites, engine, folder, onEvent: (e) => events.push(e) });
+  headOfEntries(log);
+  expect(events.filter((e) => e.kind === 'discriminator-step')).toHaveLength(5);
+  expect(events.filter((e) => e.kind === 'round-void')).toEqual([]);
+  const spent = epsilonOfPolicy(policy).epsilon;
+  for (const siteId of sites.keys()) {
+    const ledger = new Ledger(join(folder, 'sites', siteId, 'ledger.sqlite'));
+    const entries = ledger.entries(runId).map((e) => e.event as PrivacyEvent);
+    expect(entries.map((e) => e.kind)).toEqual(Array.from({ length: 6 }, () => 'poisson-skellam'));
+    ledger.close();
+    // Five steps of the twelve that the policy allows.
+    expect(epsilon.get(siteId)).toBeGreaterThan(0);
+    expect(epsilon.get(siteId)).toBeLessThan(spent);
+  }
+  expect(new Set(epsilon.values()).size).toBe(1);
+});
 
 test('in the open, without a mechanism: moments, then steps, each logged, charged and shown', async () => {
   const policy = pooledPolicy({ moments: true });

@@ -18,7 +18,9 @@ import { connect } from '../../site-agent/shell/connection.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { CrashPoint } from './crash-point.ts';
-import { agentOf, coordinatorOf, testPolicy } from './round-rig.ts';
+import type { PooledOptions } from './pooled-rig.ts';
+import { PooledStubComputation, PooledStubTrainer, pooledPlayPolicy } from './pooled-stubs.ts';
+import { agentOf, coordinatorOf, testBounds, testPolicy } from './round-rig.ts';
 
 const say = (line: object): void => void writeSync(1, `${JSON.stringify(line)}\n`);
 const [role, folder, portText, crashText, policyText] = process.argv.slice(2);
@@ -27,7 +29,13 @@ const crash = new CrashPoint(crashText === 'never' ? null : Number(crashText), (
   say({ kind: 'crash', where });
   process.kill(process.pid, 'SIGKILL');
 });
-const policy = testPolicy(JSON.parse(policyText) as Parameters<typeof testPolicy>[0]);
+const settings = JSON.parse(policyText) as Parameters<typeof testPolicy>[0] & { pooled?: PooledOptions };
+const policy = settings.pooled ? pooledPlayPolicy(settings.pooled) : testPolicy(settings);
+const trainer = settings.pooled && { trainer: new PooledStubTrainer() };
+const player = settings.pooled && {
+  computation: new PooledStubComputation(role, policy),
+  bounds: { ...testBounds, allowInsecure: true },
+};
 
 if (role === 'coordinator') {
   const coordinatorKeys = loadOrCreateSigningKeys(join(folder, 'coordinator.json'));
@@ -44,7 +52,7 @@ if (role === 'coordinator') {
   } satisfies Store);
   const blobs = crash.around('blobs', new FileBlobStore(join(folder, 'blobs')));
   const cast = { coordinator: coordinatorKeys, sites: new Map(), roster: identity.roster };
-  const coordinator = coordinatorOf(cast, policy, { store, blobs });
+  const coordinator = coordinatorOf(cast, policy, { store, blobs, ...trainer });
   const tls = await loadOrCreateSelfSignedTls(folder, '127.0.0.1', Date.now());
   const server = await startServer({ tls, identity, handler: coordinator, host: '127.0.0.1', port });
   server.onPresence((siteId, online) => {
@@ -82,6 +90,7 @@ if (role === 'coordinator') {
       ledger: crash.around('ledger', new Ledger(join(folder, `${role}.ledger`))),
       outbox: crash.around('outbox', new Outbox(join(folder, `${role}.outbox`))),
       blobs: crash.around('blobs', new FileBlobStore(join(folder, `${role}.blobs`))),
+      ...player,
       pollMs: 300,
       retryMs: 30,
     },

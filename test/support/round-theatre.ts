@@ -3,6 +3,7 @@
  * stored, over links that lose requests and replies. Nothing here sleeps: the clock is turned whenever all is quiet.
  */
 import type { Coordinator } from '../../coordinator/coordinator.ts';
+import type { GeneratorTrainer } from '../../coordinator/core/generator-trainer.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
 import type { Store } from '../../coordinator/store/store.ts';
 import { FedError } from '../../shared/errors.ts';
@@ -10,6 +11,7 @@ import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
 import { RoundAnswer } from '../../shared/protocol/round-messages.ts';
+import type { SiteBounds } from '../../shared/policy/bounds.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
@@ -34,6 +36,12 @@ export interface Script {
   readonly fresh?: boolean;
   /** A broken site, for positive controls: it loses its outbox with every life. */
   readonly forgetful?: string;
+  /** Other players than the ordinary stubs, and what sites agree to. */
+  readonly players?: {
+    readonly computation: (siteId: string, policy: CheckedPolicy, fresh?: boolean) => StubComputation;
+    readonly trainer: () => GeneratorTrainer;
+    readonly bounds: SiteBounds;
+  };
 }
 
 export interface Ending {
@@ -59,7 +67,8 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
   const ids = [...cast.sites.keys()];
   const ledgers = new Map(ids.map((id) => [id, new Ledger(':memory:')]));
   const outboxes = new Map(ids.map((id) => [id, new Outbox(':memory:')]));
-  const computations = new Map(ids.map((id) => [id, new StubComputation(id, policy, script.fresh)]));
+  const played = script.players?.computation ?? ((...args) => new StubComputation(...args));
+  const computations = new Map(ids.map((id) => [id, played(id, policy, script.fresh)]));
   const kills = new Map([...ids, 'coordinator'].map((role) => [role, 0]));
   const passed = new Map<string, number>();
   const sent = new Map<string, Set<string>>();
@@ -100,7 +109,8 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
         disk.transaction((tx) => body(script.insideTransactions === true ? crash.around('tx', tx) : tx)),
       close: () => disk.close(),
     } satisfies Store);
-    const mine = coordinatorOf(cast, policy, { store, blobs: crash.around('blobs', blobs), clock });
+    const trainer = script.players && { trainer: script.players.trainer() };
+    const mine = coordinatorOf(cast, policy, { store, blobs: crash.around('blobs', blobs), clock, ...trainer });
     current = mine;
     const stops = wakes.map((wake) => mine.onWake(wake));
     for (const wake of wakes) wake();
@@ -146,6 +156,7 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
         outbox: crash.around('outbox', outboxes.get(id)!),
         computation: computations.get(id)!,
         clock,
+        ...(script.players && { bounds: script.players.bounds }),
       });
       await Promise.race([agent.run(), dead]);
     }),
