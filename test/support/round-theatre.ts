@@ -29,7 +29,7 @@ export interface Script {
   /** Per role, at which operation each of its lives ends; the life after the last is undisturbed. */
   readonly deaths: Readonly<Record<string, readonly number[]>>;
   /** Whether the next message is lost: its request, its reply, or neither. */
-  readonly lose?: () => 'request' | 'reply' | 'nothing';
+  readonly lose?: (siteId: string, type: string) => 'request' | 'reply' | 'nothing';
   /** Whether transactions may die in their middle; otherwise between one another. */
   readonly insideTransactions?: boolean;
   /** Whether no two computations give the same result, as with real noise. */
@@ -124,7 +124,7 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
 
   const linkOf = (id: string): CoordinatorLink => ({
     async call(type, payload) {
-      const loss = script.lose?.() ?? 'nothing';
+      const loss = script.lose?.(id, type) ?? 'nothing';
       const at = current;
       // What has left the building counts as sent, whether it arrived or not.
       if (type === 'round.answer') {
