@@ -15,7 +15,7 @@ import {
   verifyCosignature,
   verifyNote,
 } from './note.ts';
-import type { Note } from './note.ts';
+import type { Note, NoteSignature } from './note.ts';
 
 /** The log's name, and the name of the coordinator's signature: one log per run. */
 export const originOf = (runId: string): string => `veilgan/${runId}`;
@@ -74,13 +74,16 @@ export function openCheckpoint(note: string, runId: string, coordinator: PublicS
 export function cosigners(note: Note, keys: ReadonlyMap<string, PublicSigningKey>): string[] {
   const found = new Set<string>();
   for (const signature of note.signatures) {
-    const siteId = WITNESS.exec(signature.name)?.[1];
-    const key = siteId === undefined ? undefined : keys.get(siteId);
-    if (siteId === undefined || key === undefined || found.has(siteId)) continue;
+    const siteId = witnessOf(signature);
+    const key = siteId === null ? undefined : keys.get(siteId);
+    if (siteId === null || key === undefined || found.has(siteId)) continue;
     if (verifyCosignature(note.text, signature, witnessName(siteId), key) !== null) found.add(siteId);
   }
   return [...found].sort();
 }
+
+/** The site a signature line is named after; null where it names no site. */
+export const witnessOf = (s: NoteSignature): string | null => WITNESS.exec(s.name)?.[1] ?? null;
 
 /** Whether one line is this site's cosignature under this head. @throws {FedError} LOG_INVALID when it is no line at all. */
 export function isCosignature(

@@ -157,6 +157,9 @@ export const LogDraft = z.discriminatedUnion('kind', [
 /** An entry before it has a place in the log. */
 export type LogDraft = z.infer<typeof LogDraft>;
 
+/** Kinds this version knows. */
+export const KNOWN_KINDS: ReadonlySet<string> = new Set(LogDraft.options.map((o) => o.shape.kind.value));
+
 /** One line of the round log; its `kind` and `body` are a `LogDraft`, which `draftOf` checks apart. */
 export const LogEntry = z.strictObject({
   /** Of the entry's form. A reader that does not know it, or a kind, says so and checks the rest. */

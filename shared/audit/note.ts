@@ -107,9 +107,15 @@ export function cosignNote(text: string, name: string, key: PrivateSigningKey, n
   return lineOf(name, noteKeyId(name, NOTE_COSIGNATURE, key), Buffer.concat([time, signature]));
 }
 
-/** @returns the witness' time in seconds since 1970; null when the signature is not of this key, or does not hold. */
-export function verifyCosignature(text: string, s: NoteSignature, name: string, key: PublicSigningKey): number | null {
+/** What has to hold of a line for it to be this witness' cosignature: its time, and what the key has to have signed. */
+export function cosignatureClaim(text: string, s: NoteSignature, name: string, key: PublicSigningKey) {
   if (s.name !== name || s.bytes.length !== 72 || s.keyId !== noteKeyId(name, NOTE_COSIGNATURE, key)) return null;
   const seconds = Buffer.from(s.bytes.subarray(0, 8)).readBigUInt64BE();
-  return verifyBytes(key, cosignedMessage(text, seconds), s.bytes.subarray(8)) ? Number(seconds) : null;
+  return { seconds: Number(seconds), message: cosignedMessage(text, seconds), signature: s.bytes.subarray(8) };
+}
+
+/** @returns the witness' time in seconds since 1970; null when the signature is not of this key, or does not hold. */
+export function verifyCosignature(text: string, s: NoteSignature, name: string, key: PublicSigningKey): number | null {
+  const claim = cosignatureClaim(text, s, name, key);
+  return claim !== null && verifyBytes(key, claim.message, claim.signature) ? claim.seconds : null;
 }

@@ -12,6 +12,7 @@ import type { RoundPlan } from '../protocol/plan.ts';
 import { cosigners, openCheckpoint } from './checkpoint.ts';
 import type { LogEntry } from './entry.ts';
 import { EMPTY_LOG, LogHead, draftOf, entryLeaf, hashOfHex, headOf, hexOf } from './log.ts';
+import { bodyOf } from './jws-body.ts';
 import { appendLeaf, verifyConsistency } from './merkle.ts';
 import type { Frontier, Hash } from './merkle.ts';
 
@@ -31,6 +32,7 @@ export const WitnessMemory = z.strictObject({
   /** Size of the checkpoint of the last plan in the log; null before the first. */
   lastPlan: z.int().min(0).nullable(),
 });
+const PlanCheckpoint = z.object({ checkpoint: LogHead });
 export type WitnessMemory = z.infer<typeof WitnessMemory>;
 
 export const EMPTY_MEMORY: WitnessMemory = { head: EMPTY_LOG, frontier: [], recent: [], keys: {}, lastPlan: null };
@@ -81,8 +83,13 @@ function noteEntry(memory: WitnessMemory, entry: LogEntry): WitnessMemory {
       const { [body.siteId]: _, ...keys } = memory.keys;
       return { ...memory, keys };
     }
-    case 'plan':
-      return { ...memory, lastPlan: body.checkpoint.size };
+    case 'plan': {
+      // The entry's word for where the plan rests is held to the plan's own.
+      const plan = PlanCheckpoint.safeParse(bodyOf(body.plan)).data;
+      if (plan === undefined || plan.checkpoint.size !== body.checkpoint.size)
+        throw new FedError('LOG_INVALID', `entry ${entry.index}: its plan rests elsewhere than it says`);
+      return { ...memory, lastPlan: plan.checkpoint.size };
+    }
     default:
       return memory;
   }
