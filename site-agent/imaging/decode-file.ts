@@ -9,15 +9,13 @@ import { unreadable } from './dicom/refuse.ts';
 import { formatOf, HEAD_BYTES, hasImageExtension, type OpenOptions } from './formats.ts';
 import type { FileFacts } from './frame.ts';
 import { cook, recipeFor } from './recipes.ts';
-import { squarePixels } from './square-pixels.ts';
+import { centred, squarePixels } from './square-pixels.ts';
 
 /** Larger than any single file the limits on pictures let through would sensibly be. */
 const MAX_FILE_BYTES = 2 ** 29;
-/** JPEG 2000 is decoded no smaller than so many times the edge that is wanted. */
-const LEAST_OVERSAMPLING = 4;
 
 /** All that decoding depends on; a plain object that a worker can be given. */
-export interface DecodeSettings extends Omit<OpenOptions, 'leastEdge'> {
+export interface DecodeSettings extends Omit<OpenOptions, 'wantedEdge'> {
   readonly size: number;
   readonly channels: 1 | 3;
   readonly fit: Fit;
@@ -74,7 +72,7 @@ export async function decodeBytes(bytes: Uint8Array, name: string, settings: Dec
   const suspect = mayHoldText(facts, format.kind);
   // Text must be looked for at full size; else small pictures need no fine wavelets.
   const reduced = !suspect && !settings.everyPixel && facts.packing.startsWith('JPEG 2000');
-  const opened = reduced ? await format.open(bytes, { ...settings, leastEdge: LEAST_OVERSAMPLING * settings.size }) : whole; // prettier-ignore
+  const opened = reduced ? await format.open(bytes, { ...settings, wantedEdge: settings.size }) : whole; // prettier-ignore
   const recipe = settings.recipe === 'by-modality' ? recipeFor(facts.modality, format.kind) : settings.recipe;
   const units: Float32Array[] = [];
   let masked = 0;
@@ -85,7 +83,14 @@ export async function decodeBytes(bytes: Uint8Array, name: string, settings: Dec
       : cook(frame, recipe);
     const { picture, hidden } = settleBurnedIn(cooked, facts, suspect, settings.burnedIn);
     if (hidden) masked++;
-    units.push(toUnitImage(squarePixels(picture, frame.aspect ?? 1), settings.size, settings.channels, settings.fit));
+    units.push(
+      toUnitImage(
+        squarePixels(centred(picture, frame.early ?? 0), frame.aspect ?? 1),
+        settings.size,
+        settings.channels,
+        settings.fit,
+      ),
+    );
   }
   return { facts, units, masked };
 }

@@ -30,7 +30,7 @@ export interface OpenOptions {
   /** How volumes are cut. */
   readonly plane: Plane;
   /** See `DicomOptions`. */
-  readonly leastEdge?: number;
+  readonly wantedEdge?: number;
 }
 
 export const HEAD_BYTES = 512;

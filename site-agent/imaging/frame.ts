@@ -33,6 +33,8 @@ export interface Frame {
   readonly padding?: Uint8Array;
   readonly windows: readonly DisplayWindow[];
   readonly table?: DisplayTable;
+  /** How far the values lie before the middles of their pixels, across and down: wavelets keep every second sample. */
+  readonly early?: number;
   /** Height of a pixel over its width, where it is not 1. */
   readonly aspect?: number;
 }

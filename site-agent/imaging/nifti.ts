@@ -133,7 +133,7 @@ function unzipped(file: Uint8Array): ArrayBuffer {
   const { buffer, byteOffset, byteLength } = bytes;
   return buffer instanceof ArrayBuffer && byteOffset === 0 && byteLength === buffer.byteLength
     ? buffer
-    : (new Uint8Array(bytes).buffer);
+    : new Uint8Array(bytes).buffer;
 }
 
 function headerOf(bytes: ArrayBuffer): NIFTI1 | NIFTI2 {

@@ -67,6 +67,21 @@ export function jpeg2000Head(bytes: Uint8Array): StreamHead {
   return { width, height, components, precision: (view.getUint8(42) & 0x7f) + 1, process: 0, start };
 }
 
+/** How often a JPEG 2000 picture can be halved: the least over its coding styles (COD and COC, A.6.1 and A.6.2). */
+export function decompositions(bytes: Uint8Array, head: StreamHead): number {
+  const wide = head.components < 257 ? 1 : 2;
+  let least = 32;
+  for (let at = head.start + 2; at + 12 < bytes.length && bytes[at] === 0xff;) {
+    const marker = bytes[at + 1];
+    // The first tile: the main header is over.
+    if (marker === 0x90) return least;
+    if (marker === 0x52) least = Math.min(least, bytes[at + 9]);
+    if (marker === 0x53) least = Math.min(least, bytes[at + 5 + wide]);
+    at += 2 + ((bytes[at + 2] << 8) | bytes[at + 3]);
+  }
+  return 0;
+}
+
 /** Refuses a code stream whose size is not the one the file states. */
 export function requireSize(head: StreamHead, d: { columns: number; rows: number; samples: number }): void {
   if (head.width !== d.columns || head.height !== d.rows || head.components !== d.samples)

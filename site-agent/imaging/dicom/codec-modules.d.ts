@@ -15,7 +15,6 @@ interface EmscriptenDecoder {
   decode(): void;
   decodeSubResolution(level: number, layers: number): void;
   getFrameInfo(): FrameInfo;
-  getNumDecompositions(): number;
   getInterleaveMode(): number;
   delete(): void;
 }

@@ -21,10 +21,10 @@ export interface DicomOptions {
   readonly patientKey: Uint8Array;
   readonly labelTags: readonly LabelTag[];
   /**
-   * The least edge a frame must keep: JPEG 2000 is then decoded at half, a quarter, ... of its size, while both edges stay
-   * above. Undefined: every pixel.
+   * The edge that is wanted in the end. JPEG 2000 is then decoded at half its size when that leaves four times the edge, and
+   * at a quarter and less while that leaves eight times. Undefined: every pixel.
    */
-  readonly leastEdge?: number;
+  readonly wantedEdge?: number;
 }
 
 export interface OpenedDicom extends OpenedFile {
@@ -47,7 +47,7 @@ export function openDicom(bytes: Uint8Array, options: DicomOptions): OpenedDicom
   const label = labelOf(dataSet, options.labelTags);
   const burnedIn = { YES: true, NO: false }[text(dataSet, 'x00280301') ?? ''];
   const stored = async (k: number): Promise<StoredFrame> =>
-    storedValues(await unpackFrame(file, d, k, halvings(d, options.leastEdge)), d);
+    storedValues(await unpackFrame(file, d, k, halvings(d, options.wantedEdge)), d);
   return {
     description: d,
     facts: {
@@ -68,9 +68,11 @@ export function openDicom(bytes: Uint8Array, options: DicomOptions): OpenedDicom
 const code = (value: string | undefined): string | undefined =>
   value !== undefined && /^[A-Z0-9]{1,16}$/.test(value) ? value : undefined;
 
-function halvings(d: ImageDescription, leastEdge: number | undefined): number {
-  if (leastEdge === undefined) return 0;
-  return Math.max(0, Math.floor(Math.log2(Math.min(d.rows, d.columns) / leastEdge)));
+/** Once when four times the edge is left; more often only when eight times are: clipping by a window comes after. */
+function halvings(d: ImageDescription, wanted: number | undefined): number {
+  if (wanted === undefined) return 0;
+  const often = Math.log2(Math.min(d.rows, d.columns) / wanted);
+  return Math.max(often >= 3 ? 1 : 0, Math.floor(often - 3));
 }
 
 async function unpackFrame(file: DicomFile, d: ImageDescription, k: number, halve: number): Promise<Unpacked> {
@@ -126,7 +128,9 @@ const withoutBits = (frame: Unpacked, d: ImageDescription): Unpacked =>
 
 function asFrame({ dataSet, syntax }: DicomFile, d: ImageDescription, k: number, frame: StoredFrame): Frame {
   const { width, height, data } = frame;
-  const base = { width, height, inverted: false, windows: [], aspect: pixelAspect(dataSet) };
+  // Halved n times, value k stands where value k · 2ⁿ stood, and not in the middle of the 2ⁿ it stands for.
+  const early = 0.5 - 0.5 / 2 ** Math.round(Math.log2(d.columns / width));
+  const base = { width, height, inverted: false, windows: [], aspect: pixelAspect(dataSet), early };
   const colour = (rgb: PixelArray, max: number): Frame => ({ ...base, channels: 3, data: rgb, fullRange: [0, max] });
   if (d.photometric === 'PALETTE COLOR') {
     const rgb = paletteToRgb(dataSet, d, data);

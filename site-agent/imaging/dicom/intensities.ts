@@ -56,5 +56,7 @@ export function paddingMask(dataSet: DataSet, d: ImageDescription, stored: Pixel
   if (value === undefined || d.float || d.samples !== 1) return undefined;
   const limit = short(dataSet, 'x00280121', d.signed) ?? value;
   const [low, high] = value < limit ? [value, limit] : [limit, value];
-  return Uint8Array.from(stored, (x) => (x >= low && x <= high ? 1 : 0));
+  const mask = new Uint8Array(stored.length);
+  for (let i = 0; i < mask.length; i++) if (stored[i] >= low && stored[i] <= high) mask[i] = 1;
+  return mask;
 }

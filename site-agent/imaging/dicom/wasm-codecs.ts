@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { jpeg2000Head, jpegHead, requireSize } from './code-stream-head.ts';
+import { decompositions, jpeg2000Head, jpegHead, requireSize } from './code-stream-head.ts';
 import type { ImageDescription } from './description.ts';
 import { unreadable } from './refuse.ts';
 import type { Unpacked } from './stored-values.ts';
@@ -94,7 +94,7 @@ export function decodeJpeg2000(
   return withDecoder(codec, (decoder) => {
     decoder.getEncodedBuffer(stream.length).set(stream);
     decoder.readHeader();
-    const level = Math.min(halvings, decoder.getNumDecompositions());
+    const level = Math.min(halvings, decompositions(bytes, head));
     decoder.decodeSubResolution(level, 0);
     const { isSigned = false } = decoder.getFrameInfo();
     return unpack(decoder, d, { planar: false, signed: isSigned, level });
