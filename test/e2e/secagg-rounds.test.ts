@@ -118,7 +118,11 @@ test('no two values of an update are on the wire of a whole run; in a clear run 
     const pairs = computations.flatMap((c) =>
       c.updates.flatMap((u) => Array.from({ length: u.length - 1 }, (_, i) => packFloat32(u.slice(i, i + 2)))),
     );
-    return { there: pairs.filter((pair) => bytes.includes(Buffer.from(pair))).length, of: pairs.length, bytes: bytes.length };
+    return {
+      there: pairs.filter((pair) => bytes.includes(Buffer.from(pair))).length,
+      of: pairs.length,
+      bytes: bytes.length,
+    };
   };
   const clear = await found(testPolicy({ rounds: 2 }));
   expect(clear.of).toBeGreaterThan(30);

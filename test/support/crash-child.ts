@@ -2,7 +2,7 @@
  * One process of the crash test: the coordinator, or a site. It kills itself with SIGKILL at the operation its argument
  * names; the test starts it again. Lines of JSON on stdout, written synchronously, so none is lost with the process.
  */
-import { readFileSync, writeSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { IdentityService } from '../../coordinator/shell/identity-service.ts';
 import { SqliteIdentityStore } from '../../coordinator/shell/identity-store.ts';
@@ -29,8 +29,29 @@ const crash = new CrashPoint(crashText === 'never' ? null : Number(crashText), (
   say({ kind: 'crash', where });
   process.kill(process.pid, 'SIGKILL');
 });
-const settings = JSON.parse(policyText) as Parameters<typeof testPolicy>[0] & { pooled?: PooledOptions };
+/** Where a role is to die once, besides: when it would send this answer, or when the answer has just been taken. */
+interface KillAt {
+  readonly round: number;
+  readonly phase: number;
+  readonly sent: boolean;
+}
+interface Extra {
+  readonly pooled?: PooledOptions;
+  readonly killAt?: Readonly<Record<string, KillAt>>;
+}
+const settings = JSON.parse(policyText) as Parameters<typeof testPolicy>[0] & Extra;
 const policy = settings.pooled ? pooledPlayPolicy(settings.pooled) : testPolicy(settings);
+/** Dies at its place, in one of its lives. */
+function dieAt(type: string, payload: unknown, sent: boolean): void {
+  const at = settings.killAt?.[role];
+  if (type !== 'round.answer' || at?.sent !== sent) return;
+  const { round, phase } = payload as { round: number; phase: number };
+  const mark = join(folder, `${role}.died`);
+  if (round !== at.round || phase !== at.phase || existsSync(mark)) return;
+  writeFileSync(mark, '');
+  say({ kind: 'crash', where: `phase ${phase} of round ${round}` });
+  process.kill(process.pid, 'SIGKILL');
+}
 const trainer = settings.pooled && { trainer: new PooledStubTrainer() };
 const player = settings.pooled && {
   computation: new PooledStubComputation(role, policy),
@@ -79,7 +100,10 @@ if (role === 'coordinator') {
   // Asking what there is to do is not counted: while the coordinator is down a site does nothing else.
   const call = async (type: string, payload: unknown) => {
     if (type === 'round.answer') say({ kind: 'answer', payload });
-    return type === 'site.next' ? link.call(type, payload) : answering.call(type, payload);
+    dieAt(type, payload, false);
+    const body = await (type === 'site.next' ? link.call(type, payload) : answering.call(type, payload));
+    dieAt(type, payload, true);
+    return body;
   };
   const agent = agentOf(
     cast,
