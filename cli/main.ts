@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { addAudit } from './commands/audit.ts';
 import { addCoordinator } from './commands/coordinator.ts';
 import { addDemo } from './commands/demo.ts';
 import { addEvaluate } from './commands/evaluate.ts';
@@ -29,6 +30,7 @@ addSimulate(program);
 addPolicy(program);
 addGenerate(program);
 addEvaluate(program);
+addAudit(program);
 
 try {
   await program.parseAsync();

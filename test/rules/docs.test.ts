@@ -130,7 +130,7 @@ test('positive controls: a path, a link, a script, a bench, a command and flags 
   expect(brokenLinks('README.md', '[x](docs/none.md)')).toEqual(['docs/none.md']);
   expect(unknownScripts('`npm run nothing` `npm run bench -- none`')).toHaveLength(2);
   const wrong = [
-    '`veilgan audit`',
+    '`veilgan inspect`',
     '`veilgan site leave`',
     '`npx veilgan site run --dri x`',
     '`npm run demo -- --x`',

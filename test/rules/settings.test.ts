@@ -136,6 +136,8 @@ const FLAGS = {
     ...['--url'],
   ],
   identity: ['--hours', '--site'],
+  /** How a site's files become images: before anything private is computed, and the same for every patient. */
+  reading: ['--burned-in', '--every-pixel', '--label-tag', '--no-cache', '--patient-folders', '--per-file', '--plane'],
   people: ['--json', '--profile', '--on-bad-file'],
   /** May only ask for less than the policy lets leave. */
   less: ['--images'],

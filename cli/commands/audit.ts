@@ -1,0 +1,8 @@
+/** `veilgan audit`: for whoever trusts none of the parties. */
+import type { Command } from 'commander';
+import { attackCommand } from './audit-attack.ts';
+
+export function addAudit(program: Command): void {
+  const group = program.command('audit').description('check what was promised and what was done');
+  attackCommand(group);
+}
