@@ -160,7 +160,7 @@ export async function wholeLog(store: SqliteStore, runId: string): Promise<LogEn
 }
 
 /** A simulated site agrees to whatever the policy says: research, on data the researcher holds anyway. */
-function boundsOf({ privacy, aggregation }: CheckedPolicy): SiteBounds {
+function boundsOf({ privacy, aggregation, pooled }: CheckedPolicy): SiteBounds {
   return {
     maxEpsilon: privacy.mechanism === 'dp-sgd' ? privacy.epsilon : Number.MAX_VALUE,
     maxDelta: privacy.mechanism === 'dp-sgd' ? privacy.delta : 0.5,
@@ -170,6 +170,7 @@ function boundsOf({ privacy, aggregation }: CheckedPolicy): SiteBounds {
     minSites: 1,
     minSurvivors: 1,
     schemes: [aggregation.scheme],
+    ...(pooled && { pooled: { minColluders: 1 } }),
     allowInsecure: privacy.mechanism === 'none-insecure',
     lifetime: { epsilon: Number.MAX_VALUE, delta: 0.5 },
   };

@@ -101,7 +101,7 @@ export const readBounds = (path: string): SiteBounds =>
  * mechanism stays declined until the operator writes otherwise.
  */
 export function boundsFor(policy: DeepReadonly<Policy>): SiteBounds {
-  const { privacy, aggregation } = policy;
+  const { privacy, aggregation, pooled } = policy;
   const insecure = privacy.mechanism !== 'dp-sgd';
   const dp = insecure ? { epsilon: 1, delta: 1e-5, noiseMultiplier: 0 } : privacy;
   // The filter that holds a lifetime counts one run for more than its own epsilon; in hundredths, upwards.
@@ -116,6 +116,7 @@ export function boundsFor(policy: DeepReadonly<Policy>): SiteBounds {
     minSites: aggregation.minSites,
     minSurvivors: aggregation.minSurvivors,
     schemes: [aggregation.scheme],
+    ...(pooled && { pooled: { minColluders: pooled.maxColluders } }),
     allowInsecure: false,
     lifetime: { epsilon: lifetime, delta: dp.delta },
   };

@@ -22,9 +22,11 @@ function shared(s: RunSummary, policy: CheckedPolicy): Section {
     title: 'What was shared',
     paragraphs: [
       `${s.epsilon.length} sites trained for ${s.rounds} rounds in ${number(s.seconds, 0)} seconds. No image left a site.`,
-      `A round carried one vector a site: the clipped change of a generator of ${s.generatorParameters} parameters, computed from a noised discriminator and generated images alone${policy.warmStart.kind === 'moments' ? '; the first round carried noised sums of fixed features instead' : ''}.`,
+      policy.placement === 'pooled'
+        ? `Every step of the one discriminator carried one vector a site: the summed gradients of its patients, each clipped, on a lattice of whole numbers, with the site’s share of the noise. The generator’s steps were taken at the coordinator, against a discriminator made of opened sums${policy.warmStart.kind === 'moments' ? '; the first rounds carried sums of features of the images instead, with shares of the noise as well' : ''}.`
+        : `A round carried one vector a site: the clipped change of a generator of ${s.generatorParameters} parameters, computed from a noised discriminator and generated images alone${policy.warmStart.kind === 'moments' ? '; the first round carried noised sums of fixed features instead' : ''}.`,
       scheme === 'clear'
-        ? 'Aggregation was "clear": the coordinator could read every site’s update. Each was noised before it was sent.'
+        ? `Aggregation was "clear": the coordinator could read every site’s update.${policy.placement === 'pooled' ? '' : ' Each was noised before it was sent.'}`
         : `Aggregation was "${scheme}": the coordinator could read the sum alone.`,
     ],
   };
@@ -72,7 +74,7 @@ function claim(policy: CheckedPolicy): Section {
   const promised =
     privacy.mechanism === 'none-insecure'
       ? 'Nothing is promised: this policy has no mechanism.'
-      : `Promised: whoever sees everything that left a site, the generator and these images can tell whether one patient of that site (one image, where the data name no patients) took part only within (${privacy.epsilon}, ${privacy.delta})-differential privacy. That includes the coordinator and the other sites.`;
+      : `Promised: whoever sees everything that left ${policy.placement === 'pooled' ? 'the sites but single updates, which nobody could open' : 'a site'}, the generator and these images can tell whether one patient of ${policy.placement === 'pooled' ? 'any' : 'that'} site (one image, where the data name no patients) took part only within (${privacy.epsilon}, ${privacy.delta})-differential privacy. That includes the coordinator and ${policy.pooled ? `up to ${policy.pooled.maxColluders} of the other sites working together` : 'the other sites'}.`;
   return {
     title: 'What the privacy claim is, and is not',
     paragraphs: [

@@ -22,6 +22,10 @@ export const SiteBounds = z.strictObject({
   minSites: z.int().min(1),
   minSurvivors: z.int().min(1),
   schemes: z.array(z.enum(SCHEMES)).min(1),
+  pooled: z
+    .strictObject({ minColluders: z.int().min(1).describe('So many colluding sites the noise must stand, at least.') })
+    .optional()
+    .describe('Whether this site’s noise may be a share: absent, a policy that pools the discriminator is declined.'),
   allowInsecure: z.boolean().describe('Whether a run without any privacy may use this data. Demonstrations only.'),
   lifetime: z
     .strictObject({ epsilon: z.number().gt(0), delta: z.number().gt(0).lt(1) })
@@ -73,6 +77,12 @@ export function checkBounds(policy: DeepReadonly<Policy>, bounds: SiteBounds, si
   );
   atLeast('aggregation.minSites', aggregation.minSites, bounds.minSites, 'The fewest sites of a round');
   atLeast('aggregation.minSurvivors', aggregation.minSurvivors, bounds.minSurvivors, 'The fewest updates in a sum');
+  const { pooled } = policy;
+  if (policy.placement === 'pooled' && bounds.pooled === undefined) {
+    const sentence = 'Each site adds a share of the noise only; this site adds all of it or does not take part.';
+    found.push(breach('placement', policy.placement, 'local', sentence));
+  } else if (policy.placement === 'pooled' && bounds.pooled !== undefined)
+    atLeast('pooled.maxColluders', pooled?.maxColluders ?? 0, bounds.pooled.minColluders, 'The sites that may collude');
   if (!bounds.schemes.includes(aggregation.scheme)) {
     const list = bounds.schemes.join(', ');
     const sentence = `Updates are added up by "${aggregation.scheme}"; this site allows ${list}.`;
