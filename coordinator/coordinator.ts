@@ -49,6 +49,8 @@ export interface CoordinatorOptions {
   /** How long a site that left is waited for in a scheme of short exchanges, in milliseconds. */
   readonly absentMs?: number;
   readonly onEvent?: (event: CoordinatorEvent) => void;
+  /** Keeps every generator round's sum, for auditors who take the steps again; see `kept-sums.ts`. */
+  readonly keepSums?: boolean;
   /** Step 9 of 9: called with every generator that was logged. */
   readonly release?: (generator: GeneratorRecord) => Promise<void>;
 }
@@ -122,6 +124,7 @@ export class Coordinator implements RequestHandler {
       integerLimit: (plan) => integerLimitOf(o.policy, plan),
       signal: this.#abort.signal,
       schedule: o.schedule,
+      keepSums: o.keepSums ?? false,
       wake: () => this.#wake('all'),
       emit: (event) => {
         if (event.kind === 'waiting') this.#waitingFor = event.why;
@@ -192,6 +195,11 @@ export class Coordinator implements RequestHandler {
   /** A site's connection closed: it counts as absent until it asks again. The shell calls this where it knows. */
   left(siteId: string): void {
     this.#parts.presence.left(siteId, this.#parts.clock.now());
+    this.#parts.bell.ring();
+  }
+
+  /** The roster is another: whose keys were changed or revoked is not waited for in an open round. */
+  rosterChanged(): void {
     this.#parts.bell.ring();
   }
 

@@ -24,7 +24,7 @@ import { inviteForSums, stepsLeft } from './core/pooled-state.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import { FIRST_STEPS, meanOfFakes, nextSteps, stepsAfter } from './core/step-schedule.ts';
 import type { Presence } from './core/presence.ts';
-import { closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
+import { bar, closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
 import { publishRoster } from './roster-blob.ts';
 import { decideOpening, standingAfter } from './core/standing.ts';
@@ -32,6 +32,7 @@ import type { CoordinatorEvent } from './events.ts';
 import { forgetGenerator, loadGeneratorState, storeGenerator } from './generators.ts';
 import type { GeneratorRecord, PhaseKey, RoundRecord, Store, Tx } from './store/store.ts';
 import { beginDiscriminator, takePooledRound } from './pooled-round.ts';
+import { keepSum } from './kept-sums.ts';
 import { footingOf, publishCheckpoint } from './witnesses.ts';
 
 export interface RoundParts {
@@ -53,6 +54,8 @@ export interface RoundParts {
   readonly bell: Bell;
   readonly signal: AbortSignal;
   readonly schedule?: StepSchedule | undefined;
+  /** Whether sums are kept for auditors. */
+  readonly keepSums: boolean;
   /** Tells the sites to ask again. */
   readonly wake: () => void;
   readonly emit: (event: CoordinatorEvent) => void;
@@ -230,7 +233,8 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
       const current = await tx.round(runId, round, attempt);
       if (current === null) throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is gone`);
       const quorum = current.quorum ?? leastContributors(p.terms, record.plan);
-      const decision = settle(current, { quorum, deadlinePassed, absent });
+      const barred = await withoutChanged(p, tx, current);
+      const decision = settle(barred, { quorum, deadlinePassed, absent });
       if (decision.next !== current) {
         await commit(p, tx, decision);
         await keepStandings(p, tx, decision.next);
@@ -279,6 +283,7 @@ async function stepGenerator(p: RoundParts, plan: RoundRecord['plan'], sum: Sum)
   const { trainer, blobs, runId } = p;
   const before = await p.store.transaction((tx) => currentGenerator(p, tx));
   const state = await loadGeneratorState(blobs, runId, before);
+  if (p.keepSums) await keepSum(blobs, plan, sum.values, state);
   const progress = (share: number) => p.emit({ kind: 'fitting', round: plan.round, share });
   const after =
     plan.kind === 'moments'
@@ -352,6 +357,22 @@ async function keepStandings(p: RoundParts, tx: Tx, record: RoundRecord): Promis
     await tx.putSite(p.runId, next);
     if (next.standing === 'missed') p.presence.missed(site.siteId, now);
   }
+}
+
+/** The attempt without those whose keys are not the ones it was opened with. Their entries come when the next is opened. */
+async function withoutChanged(p: RoundParts, tx: Tx, record: RoundRecord): Promise<RoundRecord> {
+  const known = new Map((await tx.sites(p.runId)).map((s) => [s.siteId, s.keysSha256]));
+  let now = record;
+  for (const { siteId, status, signing, sealing } of p.roster().sites) {
+    const before = known.get(siteId);
+    const same = status === 'active' && before === hashJson({ signing, sealing });
+    if (before === undefined || same) continue;
+    const decision = bar(now, siteId);
+    if (decision.next === now) continue;
+    await commit(p, tx, decision);
+    now = decision.next;
+  }
+  return now;
 }
 
 /**

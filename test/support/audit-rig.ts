@@ -1,11 +1,17 @@
 /** Whole runs for the tests of log and audit: agents, a coordinator, and a clock that is turned whenever all is quiet. */
 import { setImmediate as quiet } from 'node:timers/promises';
+import { exportAudit } from '../../cli/audit/export-folder.ts';
 import type { Coordinator } from '../../coordinator/coordinator.ts';
+import { MemoryStore } from '../../coordinator/store/memory.ts';
+import type { KeysFile } from '../../shared/audit/verify/folder-format.ts';
+import { publicPart } from '../../shared/identity/jwk.ts';
+import { signRoster } from '../../shared/identity/roster.ts';
+import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import type { SiteEvent } from '../../site-agent/events.ts';
 import type { SiteAgentOptions } from '../../site-agent/agent.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
-import type { ManualClock } from './manual-clock.ts';
-import { agentOf } from './round-rig.ts';
+import { ManualClock } from './manual-clock.ts';
+import { RUN_ID, agentOf, castOf, coordinatorOf, testBounds, testPolicy } from './round-rig.ts';
 import type { Cast } from './round-rig.ts';
 
 /** Turns the clock while nothing moves, until `done`. */
@@ -43,3 +49,44 @@ export function enter(
 export const declinesOf = (p: Player): string[] => p.events.flatMap((e) => (e.kind === 'declined' ? [e.code] : []));
 /** The same, outside of rounds. */
 export const refusalsOf = (p: Player): string[] => p.events.flatMap((e) => (e.kind === 'refused' ? [e.code] : []));
+
+/** A whole run, and its audit folder: four sites, one of which is outside its own bounds and declines. */
+export async function exportedRun(
+  out: string,
+  o: {
+    rounds?: number;
+    cast?: Cast;
+    agents?: Partial<SiteAgentOptions>;
+    keepSums?: boolean;
+    witnessQuorum?: number;
+  } = {},
+) {
+  const policy = testPolicy({ rounds: o.rounds ?? 3, witnessQuorum: o.witnessQuorum ?? 3, minSites: 3, quorum: 3 });
+  const cast = o.cast ?? castOf(4);
+  const [store, blobs, clock] = [new MemoryStore(), new MemoryBlobStore(), new ManualClock()];
+  let begun = false;
+  const onEvent = () => (begun = true);
+  const coordinator = coordinatorOf(cast, policy, { store, blobs, clock, keepSums: o.keepSums ?? false, onEvent });
+  const ids = [...cast.sites.keys()];
+  const players = ids.map((id, i) => {
+    const strict = i === ids.length - 1 ? { bounds: { ...testBounds, maxEpsilon: 0.5 } } : {};
+    return enter(cast, policy, id, coordinator, { clock, ...strict, ...o.agents });
+  });
+  let over = false;
+  const all = Promise.all([coordinator.run(), ...players.map((p) => p.running)]).then(() => (over = true));
+  await until(clock, () => begun);
+  await coordinator.logOperatorAction('watch', 'test');
+  await until(clock, () => over);
+  await all;
+  const roster = await signRoster(cast.coordinator, cast.roster, clock.now());
+  const policyText = JSON.stringify(policy);
+  const common = { runId: RUN_ID, store, keys: cast.coordinator, policy, policyText, roster, blobs };
+  await exportAudit({ ...common, out, manifests: new Map() });
+  return { cast, policy, store, blobs, players, coordinator, common };
+}
+
+/** The keys that an auditor was handed over by another way. */
+export const handedOver = (cast: Cast): KeysFile => ({
+  coordinator: { kid: cast.coordinator.kid, key: publicPart(cast.coordinator.signing) },
+  sites: [...cast.sites].map(([siteId, { kid, signing }]) => ({ siteId, kid, key: publicPart(signing) })),
+});

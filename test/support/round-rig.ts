@@ -36,6 +36,7 @@ export const LENGTH = 6;
 const MOMENTS = 4;
 
 interface PolicyFile {
+  why: Record<string, string>;
   log?: { witnessQuorum: number };
   training: Record<string, unknown>;
   privacy: Record<string, unknown>;
@@ -69,13 +70,17 @@ export function testPolicy(o: {
   Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200, noiseMultiplier: 1.54, generatorClipNorm: 1 });
   Object.assign(file.warmStart, { maxReleases: 40 });
   if (o.witnessQuorum !== undefined) file.log = { witnessQuorum: o.witnessQuorum };
-  Object.assign(file.aggregation, {
+  file.aggregation = {
     scheme: 'clear',
     minSites: o.minSites ?? 3,
     minSurvivors: o.quorum ?? 3,
     deadlineSeconds: o.deadlineSeconds ?? 600,
     ...o.aggregation,
-  });
+  };
+  // Reasons of what another scheme needs go with it.
+  file.why = Object.fromEntries(
+    Object.entries(file.why).filter(([path]) => !path.startsWith('aggregation.') || path.slice(12) in file.aggregation),
+  );
   return loadPolicy(file, { availableSchemes: SCHEMES });
 }
 

@@ -60,8 +60,11 @@ export class SiteAccount {
   #moments = 0;
   #steps = 0;
   /** The last statement, and the entry it stands in. */
-  last: { readonly statement: EpsilonStatement; readonly events: readonly PrivacyEvent[]; readonly index: number } | null =
-    null;
+  last: {
+    readonly statement: EpsilonStatement;
+    readonly events: readonly PrivacyEvent[];
+    readonly index: number;
+  } | null = null;
 
   constructor(siteId: string, policy: CheckedPolicy, table: EpsilonTable) {
     this.siteId = siteId;
@@ -117,8 +120,7 @@ export class SiteAccount {
     }
     if (count(momentKey) < this.#moments)
       wrong(`states ${count(momentKey)} moment releases and took part in ${this.#moments}`);
-    if (count(stepKey) < this.#steps)
-      wrong(`states ${count(stepKey)} private steps and took part in ${this.#steps}`);
+    if (count(stepKey) < this.#steps) wrong(`states ${count(stepKey)} private steps and took part in ${this.#steps}`);
   }
 
   /** Spending and the ledger only grow. */

@@ -84,7 +84,11 @@ export class CheckpointAudit {
     const name = `plan ${plan.round}.${plan.attempt}`;
     const is = this.#rootAt(size);
     if (is !== root)
-      this.#p.findings.problem('CHECKPOINT', index, `${name} rests on ${size} entries under ${root}, not ${is ?? 'seen'}`);
+      this.#p.findings.problem(
+        'CHECKPOINT',
+        index,
+        `${name} rests on ${size} entries under ${root}, not ${is ?? 'seen'}`,
+      );
     else this.#roots.set(size, root);
     if (this.#lastPlan !== null && size < this.#lastPlan)
       this.#p.findings.problem('CHECKPOINT', index, `${name} rests on fewer entries than the plan before`);
@@ -92,7 +96,11 @@ export class CheckpointAudit {
     this.#lastPlan = size;
     if (plan.witnessed === null) {
       if (last !== null && quorum > 0)
-        this.#p.findings.problem('QUORUM', index, `${name} carries no cosigned checkpoint; the policy asks for ${quorum}`);
+        this.#p.findings.problem(
+          'QUORUM',
+          index,
+          `${name} carries no cosigned checkpoint; the policy asks for ${quorum}`,
+        );
       return;
     }
     const opened = this.#open(plan.witnessed, index);
@@ -100,7 +108,11 @@ export class CheckpointAudit {
     const { head, note } = opened;
     const known = this.#rootAt(head.size);
     if (known !== head.root)
-      this.#p.findings.problem('QUORUM', index, `${name} rests on ${head.size} entries under ${head.root}, not ${known ?? 'seen'}`);
+      this.#p.findings.problem(
+        'QUORUM',
+        index,
+        `${name} rests on ${head.size} entries under ${head.root}, not ${known ?? 'seen'}`,
+      );
     if (quorum > 0 && (head.size > size || head.size < (last ?? 0)))
       this.#p.findings.problem('QUORUM', index, `${name} rests on ${head.size} entries; the plan before, on ${last}`);
     this.#cosigned(note, head.size, { index, name, quorum });
@@ -126,9 +138,15 @@ export class CheckpointAudit {
       const site = sites.get(witnessOf(signature) ?? '');
       if (site === undefined) return;
       const current = site.revoked ? undefined : site.keys.at(-1);
-      const key = site.keys.findLast((k) => cosignatureClaim(note.text, signature, witnessName(site.siteId), k) !== null);
+      const key = site.keys.findLast(
+        (k) => cosignatureClaim(note.text, signature, witnessName(site.siteId), k) !== null,
+      );
       if (key === undefined || !(await this.#holds(note.text, signature, site.siteId, key)))
-        return findings.problem('SIGNATURE', plan?.index ?? null, `cosignature of ${site.siteId} under ${size} entries`);
+        return findings.problem(
+          'SIGNATURE',
+          plan?.index ?? null,
+          `cosignature of ${site.siteId} under ${size} entries`,
+        );
       summary.cosigners.add(site.siteId);
       if (key === current) counted.add(site.siteId);
     });

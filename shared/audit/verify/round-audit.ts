@@ -243,7 +243,11 @@ export class RoundAudit {
     if (!sameSites(b.contributors, answered)) this.#wrong('ORDER', index, 'sealed with others than those who answered');
     this.#missing(index, open, b);
     if (terms !== null && plan.scheme === 'clear' && b.contributors.length < leastContributors(terms, plan))
-      this.#wrong('POLICY', index, `sealed with ${b.contributors.length} of at least ${leastContributors(terms, plan)}`);
+      this.#wrong(
+        'POLICY',
+        index,
+        `sealed with ${b.contributors.length} of at least ${leastContributors(terms, plan)}`,
+      );
     open.sealed = b.phase;
   }
 

@@ -185,7 +185,11 @@ export class RunAudit {
     const kid = thumbprint(signing);
     const trusted = this.trust.sites;
     if (trusted !== null && !(trusted.get(siteId) ?? []).includes(kid))
-      this.findings.problem('ROSTER', index, `${siteId} is enrolled with key ${kid}, which was not handed over as its own`);
+      this.findings.problem(
+        'ROSTER',
+        index,
+        `${siteId} is enrolled with key ${kid}, which was not handed over as its own`,
+      );
     if (known === undefined)
       this.sites.set(siteId, {
         siteId,

@@ -6,11 +6,11 @@
  * What it does not show is listed in SECURITY.md: an entry that was never written is not missed.
  */
 import { z } from 'zod';
+import { FedError } from '../../errors.ts';
 import { thumbprint } from '../../identity/jwk.ts';
 import type { CheckedPolicy } from '../../policy/load.ts';
 import { canonicalJson } from '../canonical.ts';
-import { LogDraft, LogEntry } from '../entry.ts';
-import { KNOWN_KINDS } from '../entry.ts';
+import { KNOWN_KINDS, LogDraft, LogEntry } from '../entry.ts';
 import { EMPTY_LOG, headOf, hexOf } from '../log.ts';
 import type { LogHead } from '../log.ts';
 import { EMPTY_FRONTIER, appendLeaf, leafHash, sameHash } from '../merkle.ts';
@@ -63,25 +63,34 @@ export async function auditLog(source: LogSource): Promise<LogAudit> {
   let frontier = EMPTY_FRONTIER;
   let whole = true;
   checkpoints.grew(frontier);
-  for await (const line of source.lines) {
-    const index = frontier.size;
-    const read = readLine(line, index, leaves);
-    if ('wrong' in read) {
-      findings.problem(read.code, index, read.wrong);
-      whole = false;
-      break;
+  try {
+    for await (const line of source.lines) {
+      const index = frontier.size;
+      const read = readLine(line, index, leaves);
+      if ('wrong' in read) {
+        findings.problem(read.code, index, read.wrong);
+        whole = false;
+        break;
+      }
+      const { entry, leaf, draft } = read;
+      if (draft === null) unknown.set(entry.kind, [...(unknown.get(entry.kind) ?? []), index]);
+      else run.take(entry, draft);
+      ({ frontier } = appendLeaf(frontier, leaf));
+      checkpoints.grew(frontier);
+      const note = notes.get(frontier.size);
+      if (note !== undefined) checkpoints.atSize(note, frontier);
+      if (index % BREATH === 0) await queue.room();
     }
-    const { entry, leaf, draft } = read;
-    if (draft === null) unknown.set(entry.kind, [...(unknown.get(entry.kind) ?? []), index]);
-    else run.take(entry, draft);
-    ({ frontier } = appendLeaf(frontier, leaf));
-    checkpoints.grew(frontier);
-    const note = notes.get(frontier.size);
-    if (note !== undefined) checkpoints.atSize(note, frontier);
-    if (index % BREATH === 0) await queue.room();
+  } catch (error) {
+    if (!(error instanceof FedError)) throw error;
+    findings.problem('ENTRY', frontier.size, error.message);
+    whole = false;
   }
   if (whole && frontier.size === 0) findings.problem('ENTRY', 0, 'the log is empty');
   const beyond = Math.max(0, ...notes.keys(), leaves === null ? 0 : leaves.length / 32);
+  const last = source.checkpoints.at(-1)?.size ?? 0;
+  if (whole && last < frontier.size)
+    findings.problem('ENTRY', last, `${frontier.size - last} entries from here on are under no checkpoint`);
   if (whole && beyond > frontier.size)
     findings.problem('ENTRY', frontier.size, `the log ends after ${frontier.size} of ${beyond} entries`);
   await queue.drain();
@@ -110,7 +119,10 @@ function readLine(line: string, index: number, leaves: Uint8Array | null): Line 
   if (entry === undefined) return wrong(`no log entry: ${z.prettifyError(error)}`);
   if (entry.index !== index) return wrong(`carries index ${entry.index}`);
   if (expected !== undefined && !sameHash(leaf, expected))
-    return { code: 'TREE', wrong: `is not the entry under the checkpoint: its hash is ${hexOf(leaf)}, not ${hexOf(expected)}` };
+    return {
+      code: 'TREE',
+      wrong: `is not the entry under the checkpoint: its hash is ${hexOf(leaf)}, not ${hexOf(expected)}`,
+    };
   if (canonicalJson(entry) !== line) return wrong('is not canonical JSON');
   const { version, kind, body } = entry;
   if (version !== 1 || !KNOWN_KINDS.has(kind)) return { entry, leaf, draft: null };
@@ -153,8 +165,11 @@ function closing(run: RunAudit, checkpoints: CheckpointAudit, size: number, find
   for (const site of run.sites.values()) {
     const { moments, steps } = site.account?.unstated() ?? { moments: 0, steps: 0 };
     if (moments + steps > 0)
-      findings.gap(`${site.siteId} took part in ${moments + steps} releases after its last statement, or never made one`);
-    if (site.answered > 0 && site.software === null) findings.note(`${site.siteId} never said under which policy it takes part`);
+      findings.gap(
+        `${site.siteId} took part in ${moments + steps} releases after its last statement, or never made one`,
+      );
+    if (site.answered > 0 && site.software === null)
+      findings.note(`${site.siteId} never said under which policy it takes part`);
   }
   if (run.trust.sites === null)
     findings.note('the keys of the sites are those the log itself enrols: compare their fingerprints with the sites');
