@@ -1,4 +1,5 @@
 /** A policy for a demonstration's data, from a base policy: the base's noise and steps, the data's classes and counts. */
+import { leastSurvivors, thresholdOf } from '../../shared/aggregation/secagg/threshold.ts';
 import { overflowDelta } from '../../shared/dp/poisson.ts';
 import { countByClass, type LabelledImages } from '../../shared/imaging/images.ts';
 import type { Policy } from '../../shared/policy/schema.ts';
@@ -41,7 +42,7 @@ export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
     privacy: { ...base.privacy, imagesPerPatient, maxSteps },
     labels: { distribution: shares(test) },
     sites: Object.fromEntries(sites),
-    aggregation: { ...base.aggregation, minSites: from.sites.length },
+    aggregation: aggregationFor(base.aggregation, from.sites.length),
     evaluation: { publicTestSet: { source: 'held out by the demonstration; at no site' } },
     why: {
       ...base.why,
@@ -54,6 +55,19 @@ export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
       'privacy.maxSteps': `${steps} steps of training, and ${SPARE_STEPS} to spare for restarts`,
     },
   };
+}
+
+/** The base's scheme for so many sites, all of them needed: as many colluders and drop-outs as the base has and they bear. */
+function aggregationFor(base: Policy['aggregation'], sites: number): Policy['aggregation'] {
+  const of = { ...base, minSites: sites, minSurvivors: Math.min(base.minSurvivors, sites) };
+  if (base.maxSites !== undefined) of.maxSites = Math.max(base.maxSites, sites);
+  if (base.maxColluders === undefined || base.maxDropouts === undefined) return of;
+  const bears = (c: number) => Math.max(leastSurvivors(c), thresholdOf(sites, c));
+  of.maxColluders = base.maxColluders;
+  while (of.maxColluders > 0 && bears(of.maxColluders) > sites) of.maxColluders -= 1;
+  of.minSurvivors = Math.max(of.minSurvivors, leastSurvivors(of.maxColluders));
+  of.maxDropouts = Math.max(0, Math.min(base.maxDropouts, sites - Math.max(of.minSurvivors, bears(of.maxColluders))));
+  return of;
 }
 
 function siteNumbers(base: Policy, { patients, classes }: SiteFacts, steps: number, delta: number) {

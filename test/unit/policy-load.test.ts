@@ -26,6 +26,21 @@ const changed = (changes: Record<string, unknown> = {}): Tree => {
   }
   return tree;
 };
+/** The demonstration's policy under secure aggregation. */
+const masked = (over: Record<string, unknown> = {}): Record<string, unknown> => ({
+  aggregation: {
+    scheme: 'secagg',
+    minSites: 3,
+    minSurvivors: 3,
+    deadlineSeconds: 60,
+    bits: 16,
+    maxSites: 8,
+    maxColluders: 0,
+    maxDropouts: 0,
+    graphAboveSites: 100,
+    ...over,
+  },
+});
 const refusal = (value: unknown, with_: Parameters<typeof loadPolicy>[1] = options): FedError => {
   try {
     loadPolicy(value, with_);
@@ -89,11 +104,36 @@ describe('refused', () => {
   });
 
   test('a scheme that is not there, by its own code, and only when all else is right', () => {
-    const secagg = { 'aggregation/scheme': 'secagg', 'aggregation/minSurvivors': 3 };
+    const secagg = masked();
     expect(refusal(changed(secagg))).toMatchObject({ code: 'SCHEME_UNKNOWN' });
     expect(loadPolicy(changed(secagg), { availableSchemes: ['clear', 'secagg'] }).aggregation.scheme).toBe('secagg');
     expect(refusal(changed({ ...secagg, extra: 1 })).code).toBe('POLICY_INVALID');
-    expect(refusal(changed({ 'aggregation/scheme': 'secagg' })).message).toMatch(/below 3/);
+    expect(refusal(changed(masked({ minSurvivors: 2 }))).message).toMatch(/below 3/);
+  });
+
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['a setting that is missing', { bits: undefined }, /aggregation.bits: is missing: "secagg" needs it/],
+    ['a word that is too short', { bits: 29, maxSites: 9 }, /bits: 29 bits for 9 sites do not fit a word of 32/],
+    ['fewer sites at most than at least', { maxSites: 2 }, /maxSites: is less than minSites/],
+    ['survivors whom colluders outnumber', { maxColluders: 2 }, /minSurvivors: below 4, 2 colluding sites/],
+    ['a drop-out of three', { maxDropouts: 1 }, /maxDropouts: 3 sites less 1 are fewer than the 3 that open a sum/],
+    ['a drop-out that only more bear', { maxDropouts: 2, minSites: 5, maxColluders: 1 }, /maxDropouts: 5 sites less 2/],
+    [
+      'a graph of more neighbours than shares can have places',
+      { minSites: 1000, minSurvivors: 700, maxColluders: 600, maxDropouts: 190, maxSites: 1000 },
+      /graphAboveSites: .*no number of neighbours holds/,
+    ],
+  ])('secure aggregation with %s', (_, over, message) => {
+    expect(refusal(changed(masked(over)), { availableSchemes: ['clear', 'secagg'] }).message).toMatch(message);
+  });
+
+  test('settings of another scheme', () => {
+    expect(refusal(changed({ 'aggregation/maxColluders': 1 })).message).toMatch(
+      /maxColluders: has no meaning for "clear"/,
+    );
+    // Positive control: what is refused above is one change away from what loads.
+    const five = masked({ minSites: 5, maxColluders: 1, maxDropouts: 1 });
+    expect(loadPolicy(changed(five), { availableSchemes: ['secagg'] }).aggregation.maxDropouts).toBe(1);
   });
 });
 

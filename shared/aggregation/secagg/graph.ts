@@ -14,6 +14,7 @@
  *   section 3.2: the same three conditions by hypergeometric tails
  */
 import { FedError } from '../../errors.ts';
+import { MAX_HOLDERS } from './shamir.ts';
 
 export const SECURITY_BITS = 40;
 export const CORRECTNESS_BITS = 30;
@@ -48,7 +49,7 @@ export function checkedGraph(terms: GraphTerms, degree?: number): CheckedGraph {
   if (degree !== undefined) return graphOf(terms, degree);
   const known = KNOWN.get(`${sites} ${colluders} ${dropouts}`);
   if (known) return known;
-  for (let k = 1; k < sites; k++) {
+  for (let k = 1; k <= Math.min(sites - 1, MAX_HOLDERS); k++) {
     const threshold = thresholdFor(terms, k);
     if (threshold !== null) {
       const graph = frozen(terms, k, threshold);
@@ -64,7 +65,9 @@ const KNOWN = new Map<string, CheckedGraph>();
 
 function graphOf(terms: GraphTerms, degree: number): CheckedGraph {
   const threshold =
-    Number.isInteger(degree) && degree >= 1 && degree < terms.sites ? thresholdFor(terms, degree) : null;
+    Number.isInteger(degree) && degree >= 1 && degree < terms.sites && degree <= MAX_HOLDERS
+      ? thresholdFor(terms, degree)
+      : null;
   if (threshold === null)
     throw new FedError('PARAMETER_INVALID', `${degree} neighbours of ${terms.sites} sites are too few, or too many`);
   return frozen(terms, degree, threshold);
@@ -76,9 +79,14 @@ const frozen = (terms: GraphTerms, degree: number, threshold: number): CheckedGr
 /** The smallest threshold that `k` neighbours allow; null when none keeps all three bounds. */
 function thresholdFor({ sites: n, colluders, dropouts }: GraphTerms, k: number): number | null {
   const perSite = Math.log2(n);
-  // The fewer are needed, the easier the round closes: so the smallest that is safe.
-  let threshold = 1;
-  while (threshold <= k && perSite + log2TailAtLeast(n - 1, colluders, k, threshold) > -SECURITY_BITS) threshold += 1;
+  // The fewer are needed, the easier the round closes: so the smallest that is safe, found from above.
+  let threshold = k + 1;
+  let tail = -Infinity;
+  while (threshold > 1) {
+    tail = log2Add(tail, log2Probability(n - 1, colluders, k, threshold - 1));
+    if (perSite + tail > -SECURITY_BITS) break;
+    threshold -= 1;
+  }
   if (threshold > k) return null;
   if (perSite + log2TailAtLeast(n - 1, dropouts, k, k - threshold + 1) > -CORRECTNESS_BITS) return null;
   return log2Disconnected(n, n - colluders - dropouts, k) <= -SECURITY_BITS ? threshold : null;
@@ -88,10 +96,13 @@ function thresholdFor({ sites: n, colluders, dropouts }: GraphTerms, k: number):
 export function log2TailAtLeast(total: number, marked: number, drawn: number, x: number): number {
   if (x <= Math.max(0, drawn - (total - marked))) return 0;
   let tail = -Infinity;
-  for (let i = x; i <= Math.min(marked, drawn); i++)
-    tail = log2Add(tail, log2Choose(marked, i) + log2Choose(total - marked, drawn - i) - log2Choose(total, drawn));
+  for (let i = x; i <= Math.min(marked, drawn); i++) tail = log2Add(tail, log2Probability(total, marked, drawn, i));
   return tail;
 }
+
+/** log2 of P[X = x]. */
+const log2Probability = (total: number, marked: number, drawn: number, x: number): number =>
+  log2Choose(marked, x) + log2Choose(total - marked, drawn - x) - log2Choose(total, drawn);
 
 /**
  * log2 of a union bound on the chance that the `staying` honest sites fall into two parts without an edge: for every
