@@ -27,7 +27,7 @@ class Keeping extends PooledStubComputation {
   readonly shares: { attempt: number; values: Int32Array }[] = [];
   constructor(siteId: string, policy: CheckedPolicy) {
     super(siteId, policy, true);
-    const { share } = this.pooled;
+    const share = this.pooled.share.bind(this.pooled);
     Object.assign(this.pooled, {
       share: async (weights: Float32Array, plan: RoundPlan) => {
         const values = await share(weights, plan);
