@@ -16,8 +16,8 @@ import { lockFolder } from './lock.ts';
 import { type Speed, threadsOf } from './options.ts';
 import { eventLines, note } from './output.ts';
 import { onInterrupt } from './signals.ts';
-import { type DataOptions, datasetOptions } from './site-data.ts';
-import { boundsPath, downloadsPath, ledgerPath, outboxPath, readBounds, type SiteFolder } from './site-folder.ts';
+import { type DataOptions, datasetOptions, decodedCache } from './site-data.ts';
+import { boundsPath, downloadsPath, outboxPath, readBounds, type SiteFolder } from './site-folder.ts';
 import { siteScreen } from './site-screen.ts';
 
 export interface SiteRunOptions extends Speed, DataOptions {
@@ -50,7 +50,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
 
   const engine = open.adopt(await openEngine(o.engine, threadsOf(o)), (e) => e.dispose());
   const report = (bad: { file: string; reason: string }) => tell({ kind: 'bad-file', ...bad });
-  const { images } = await readPrivateImages(o.data, { ...datasetOptions(policy, o), report });
+  const { images } = await readPrivateImages(o.data, { ...datasetOptions(policy, o), ...decodedCache(dir, o), report });
   tell({ kind: 'data-read', unit: images.patientsKnown ? 'patient' : 'image' });
   const parts = { engine, policy, siteId, images, random: secureBytes };
   const computation = open.adopt(await openComputation(parts), (c) => c.dispose());

@@ -5,17 +5,20 @@ import { AVAILABLE_SCHEMES } from '../../shared/aggregation/registry.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import { ENGINE_NAMES, type EngineName } from '../../shared/engine/program.ts';
 import { FedError } from '../../shared/errors.ts';
-import { readArrayDataset } from '../../shared/imaging/array-dataset.ts';
+import { concatImages, type LabelledImages } from '../../shared/imaging/images.ts';
 import { dropDuplicates, type Skew, splitBySite } from '../../shared/imaging/split.ts';
-import { loadPolicyText } from '../../shared/policy/load.ts';
+import { type CheckedPolicy, loadPolicyText } from '../../shared/policy/load.ts';
 import { asPrivateImages, type PrivateImages } from '../../site-agent/imaging/private-images.ts';
+import { readDataset } from '../../site-agent/imaging/read-dataset.ts';
+import { withFolderReading } from '../folder-options.ts';
 import { progress } from '../progress.ts';
 import { finishRun } from '../run-folder.ts';
 import { simulate } from '../simulation.ts';
+import { datasetOptions, type FolderReading } from '../site-data.ts';
 
-interface Options {
+interface Options extends FolderReading {
   policy: string;
-  data: string;
+  data: string[];
   sites: string;
   skew: string;
   out: string;
@@ -28,13 +31,15 @@ interface Options {
 
 /** `veilgan simulate`: any number of sites in one process, with the very same code as the real thing. */
 export function addSimulate(program: Command): void {
-  program
-    .command('simulate')
+  withFolderReading(program.command('simulate'))
     .description('Train with any number of sites in one process, for research. Same code, no network.')
     .requiredOption('--policy <file>', 'the consortium policy')
-    .requiredOption('--data <file>', '.npz or idx file; a fifth of its patients is held out as the public test set')
-    .option('--sites <n>', 'number of sites', '3')
-    .option('--skew <kind>', 'iid, dirichlet or missing-class', 'iid')
+    .requiredOption(
+      '--data <path...>',
+      '.npz, idx or a folder of images, dealt to the sites; or several, one a site. A fifth of the patients is held out as the public test set',
+    )
+    .option('--sites <n>', 'number of sites, when there is one --data', '3')
+    .option('--skew <kind>', 'iid, dirichlet or missing-class, when there is one --data', 'iid')
     .option('--out <folder>', 'run folder; an interrupted run in it goes on', 'runs/simulation')
     .option('--images <n>', 'synthetic images to write', '1000')
     .option('--seed <text>', 'of the split over sites; public', 'simulation')
@@ -46,14 +51,7 @@ export function addSimulate(program: Command): void {
 
 async function runSimulation(o: Options): Promise<void> {
   const policy = loadPolicyText(readFileSync(o.policy, 'utf8'), { availableSchemes: AVAILABLE_SCHEMES });
-  const { imageSize: size, channels, classes } = policy.model;
-  const read = await readArrayDataset(o.data, { size, channels, classes, onBadFile: 'refuse' });
-  const { images } = dropDuplicates(read.images);
-  const count = positive('--sites', o.sites);
-  const split = splitBySite(images, { sites: count, seed: o.seed, skew: skewOf(o.skew), testFraction: 0.2 });
-  const sites = new Map<string, PrivateImages>(
-    split.sites.map((own, i) => [`site-${i + 1}`, asPrivateImages(own, read.patientsKnown)]),
-  );
+  const { sites, test } = await dealt(policy, o);
   const threads = o.threads === undefined ? {} : { threads: positive('--threads', o.threads) };
   const engine = await openEngine(engineNamed(o.engine), threads);
   const bar = progress('simulating');
@@ -78,9 +76,9 @@ async function runSimulation(o: Options): Promise<void> {
       folder: o.out,
       policy,
       engine,
-      reference: split.test,
+      reference: test,
       referenceName: 'held out, public',
-      publicTest: split.test,
+      publicTest: test,
       publicTrain: null,
       images: positive('--images', o.images),
       seconds: (performance.now() - began) / 1000,
@@ -90,6 +88,30 @@ async function runSimulation(o: Options): Promise<void> {
   } finally {
     await engine.dispose();
   }
+}
+
+/** The images of every site, and those held out: of one set that is dealt, or of one set a site. */
+async function dealt(
+  policy: CheckedPolicy,
+  o: Options,
+): Promise<{ sites: Map<string, PrivateImages>; test: LabelledImages }> {
+  // prettier-ignore
+  const options = datasetOptions(policy, { ...o, onBadFile: 'refuse' });
+  const reads: { images: LabelledImages; patientsKnown: boolean }[] = [];
+  for (const data of o.data) {
+    const { images, patientsKnown } = await readDataset(data, options);
+    reads.push({ images: dropDuplicates(images).images, patientsKnown });
+  }
+  const several = reads.length > 1;
+  const rule = several ? { sites: 1, skew: { kind: 'iid' } as const } : { sites: positive('--sites', o.sites), skew: skewOf(o.skew) }; // prettier-ignore
+  const splits = reads.map(({ images }, i) =>
+    splitBySite(images, { ...rule, seed: several ? `${o.seed} ${i + 1}` : o.seed, testFraction: 0.2 }),
+  );
+  const own = splits.flatMap(({ sites }, i) => sites.map((part) => asPrivateImages(part, reads[i].patientsKnown)));
+  return {
+    sites: new Map(own.map((images, i) => [`site-${i + 1}`, images])),
+    test: concatImages(splits.map(({ test }) => test)),
+  };
 }
 
 function positive(name: string, text: string): number {

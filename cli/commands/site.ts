@@ -1,6 +1,8 @@
 /** `veilgan site`: the agent beside the archive. What leaves it is described in `site-agent/round.ts`. */
 import { type Command, Option } from 'commander';
-import { readPolicy, type Speed, withSpeed } from '../options.ts';
+import { FedError } from '../../shared/errors.ts';
+import { withFolderReading } from '../folder-options.ts';
+import { number, readPolicy, type Speed, withSpeed } from '../options.ts';
 import { note, print } from '../output.ts';
 import type { DataOptions } from '../site-data.ts';
 
@@ -40,21 +42,52 @@ export function addSite(program: Command): void {
       print(json ? JSON.stringify(report) : ledger.ledgerText(report));
     });
 
-  withData(group.command('check'))
-    .description('count this site’s images, patients and bad files; here alone, nothing is sent')
+  withReading(group.command('check'))
+    .argument('[folder]', 'the images, when not given by --data')
+    .description(
+      'what this site’s images are, what would be refused, whether they suffice; here alone, nothing is sent',
+    )
+    .option('--data <path>', 'an .npz, idx files, or a folder of images')
+    .option('--dir <folder>', 'folder of this site, once it has joined: its policy is what the images are held against')
+    .option('--policy <file>', 'a policy to hold the images against before joining')
     .option('--json', 'as one JSON object', false)
-    .action(async ({ dir, json, ...o }: Folder & DataOptions & { json: boolean }) => {
-      const [{ openSite }, data] = await Promise.all([import('../site-folder.ts'), import('../site-data.ts')]);
-      const report = await data.checkData(openSite(dir), o);
-      print(json ? JSON.stringify(report) : data.dataText(report));
-    });
+    .action(check);
+}
+
+interface CheckOptions extends Omit<DataOptions, 'data'> {
+  data?: string;
+  dir?: string;
+  policy?: string;
+  json: boolean;
+}
+
+async function check(folder: string | undefined, { dir, json, policy, ...o }: CheckOptions): Promise<void> {
+  const [{ openSite }, { checkData, dataText }] = await Promise.all([
+    import('../site-folder.ts'),
+    import('../site-check.ts'),
+  ]);
+  const data = folder ?? o.data;
+  if (data === undefined) throw new FedError('PARAMETER_INVALID', 'no images are named: site check FOLDER');
+  const joined = dir === undefined ? undefined : openSite(dir);
+  const against = joined
+    ? { policy: joined.policy, siteId: joined.enrolment.siteId, dir: joined.dir }
+    : policy === undefined
+      ? {}
+      : { policy: readPolicy(policy) };
+  const report = await checkData({ ...o, data }, against);
+  print(json ? JSON.stringify(report) : dataText(report));
 }
 
 const withData = (command: Command): Command =>
-  command
-    .requiredOption('--dir <folder>', 'folder of this site')
-    .requiredOption('--data <path>', 'an .npz, idx files, or a folder of images')
-    .option('--labels <csv>', 'file, label and optionally patient and split of every image of a folder')
+  withReading(
+    command
+      .requiredOption('--dir <folder>', 'folder of this site')
+      .requiredOption('--data <path>', 'an .npz, idx files, or a folder of images'),
+  );
+
+/** How images are read, whatever is then done with them. */
+const withReading = (command: Command): Command =>
+  withFolderReading(command)
     .addOption(new Option('--split <name>', 'which part of a set that has parts').choices(['train', 'val', 'test']))
     .addOption(
       new Option('--on-bad-file <what>', 'what an unreadable image does').choices(['refuse', 'skip']).default('refuse'),

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { GanConfig } from '../gan/config.ts';
+import { BURNED_IN, RECIPE_NAMES } from '../imaging/recipe-names.ts';
 import { Sha256Hex, SiteId } from '../protocol/plan.ts';
 
 const Name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/);
@@ -223,6 +224,12 @@ export const Policy = z.strictObject({
   }),
   log: z.strictObject({ witnessQuorum: z.int().min(0).describe('Cosignatures a checkpoint needs.') }).optional(),
   release: z.strictObject({
+  imaging: z
+    .strictObject({
+      recipe: z.enum(RECIPE_NAMES).describe('How stored intensities become black and white, at every site alike.'),
+      burnedIn: z.enum(BURNED_IN).describe('What a picture with text in its pixels does; a site may be stricter.'),
+    })
+    .optional(),
     maxImages: z.int().min(0),
     audits: z.array(z.enum(['membership', 'nearest-neighbour'])).describe('That must pass before images leave.'),
   }),

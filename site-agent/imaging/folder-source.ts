@@ -8,12 +8,11 @@ import type { FittedPicture, ImageSource, ReadOptions } from '../../shared/imagi
 import { DecodeCache, patientKeyOf } from './decode-cache.ts';
 import { type DecodedFile, decodeFile, type DecodeSettings } from './decode-file.ts';
 import { DecodePool } from './decode-pool.ts';
-import type { LabelTag } from './dicom/identity.ts';
 import { unreadable } from './dicom/refuse.ts';
 import { type Entry, listEntries } from './file-list.ts';
 import { hasRasterExtension } from './formats.ts';
 import type { FileFacts } from './frame.ts';
-import type { Plane } from './nifti.ts';
+import type { LabelTag, Plane } from './reading-words.ts';
 
 /** How the files of a folder are read. All of it is the site's own affair but `recipe` and `burnedIn`, which a policy may name. */
 export interface FolderOptions {

@@ -1,9 +1,9 @@
 import { looksLikeDicom } from './dicom/data-set.ts';
 import { openDicom } from './dicom/dicom-image.ts';
-import type { LabelTag } from './dicom/identity.ts';
 import type { OpenedFile } from './frame.ts';
-import { looksLikeNifti, openNifti, type Plane } from './nifti.ts';
+import { looksLikeNifti, openNifti } from './nifti.ts';
 import { rasterFormat } from './raster.ts';
+import type { LabelTag, Plane } from './reading-words.ts';
 
 /**
  * One kind of image file. A new kind is one file beside this one that exports an `ImageFormat`, and a line in `FORMATS`.
@@ -52,8 +52,8 @@ const niftiFormat: ImageFormat = {
   open: (bytes, { plane }) => openNifti(bytes, plane),
 };
 
-/** Tried in this order. */
-export const FORMATS: readonly ImageFormat[] = [rasterFormat, dicomFormat, niftiFormat];
+/** Tried in this order: a DICOM file may begin like a TIFF, for the sake of viewers that know no better (PS3.10, 7.1). */
+export const FORMATS: readonly ImageFormat[] = [dicomFormat, rasterFormat, niftiFormat];
 
 /** The format of a file by its first bytes: names lie, and DICOM files often have no extension. */
 export const formatOf = (head: Uint8Array, file: string): ImageFormat | undefined =>

@@ -10,9 +10,7 @@ import type { PixelArray } from '../../shared/imaging/picture.ts';
 import { LIMITS, unreadable } from './dicom/refuse.ts';
 import { swapBytes } from './dicom/stored-values.ts';
 import type { Frame, OpenedFile } from './frame.ts';
-
-export const PLANES = ['axial', 'coronal', 'sagittal'] as const;
-export type Plane = (typeof PLANES)[number];
+import type { Plane } from './reading-words.ts';
 
 /** Largest volume, unpacked. */
 const MAX_BYTES = 2 ** 29;

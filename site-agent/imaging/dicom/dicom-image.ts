@@ -2,11 +2,12 @@
 import { inflateRawSync } from 'node:zlib';
 import type { PixelArray } from '../../../shared/imaging/picture.ts';
 import type { Frame, OpenedFile } from '../frame.ts';
+import type { LabelTag } from '../reading-words.ts';
 import { paletteToRgb, widen422, ybrToRgb } from './colour.ts';
 import { type DataSet, decimals, type DicomFile, readDataSet, text } from './data-set.ts';
 import { describeImage, type ImageDescription } from './description.ts';
 import { encapsulatedFrame, nativeFrame, nativeFrameBits } from './frames.ts';
-import { type LabelTag, labelOf, patientHash } from './identity.ts';
+import { labelOf, patientHash } from './identity.ts';
 import { displayTable, displayWindows, modalityValues, paddingMask } from './intensities.ts';
 import { decodeJpeg8Bit } from './jpeg-8-bit.ts';
 import { decodeJpegExtended } from './jpeg-extended.ts';

@@ -1,6 +1,7 @@
 /** The two things of a header that may go on: whose images are one person's, and the class. */
 import { createHmac } from 'node:crypto';
 import { classKey } from '../../../shared/imaging/source.ts';
+import { LABEL_TAGS, type LabelTag } from '../reading-words.ts';
 import { type DataSet, text, valueBytes } from './data-set.ts';
 
 const PATIENT_ID = 'x00100020';
@@ -22,21 +23,6 @@ export function patientHash(dataSet: DataSet, key: Uint8Array): string | undefin
     .digest('hex')
     .slice(0, 32);
 }
-
-/** Coded attributes that may be labels. Free text, names, numbers and dates are not among them, whoever asks. */
-export const LABEL_TAGS = {
-  Modality: 'x00080060',
-  BodyPartExamined: 'x00180015',
-  ViewPosition: 'x00185101',
-  Laterality: 'x00200060',
-  ImageLaterality: 'x00200062',
-  PatientSex: 'x00100040',
-  PatientPosition: 'x00185100',
-  ScanningSequence: 'x00180020',
-} as const satisfies Record<string, string>;
-export type LabelTag = keyof typeof LABEL_TAGS;
-
-export const isLabelTag = (name: string): name is LabelTag => name in LABEL_TAGS;
 
 /** A code string (PS3.5, 6.2): what else stands in such a field is somebody's free text, and no label. */
 const CODE = /^[A-Z0-9_ ]{1,16}$/;
