@@ -32,7 +32,7 @@ function bareStart(bytes: Uint8Array): 'meta' | 'explicit' | 'implicit' | undefi
   if (bytes.length < 16) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [group, element] = [view.getUint16(0, true), view.getUint16(2, true)];
-  if (!((group === 2 && element <= 0x16) || (group === 8 && element <= 0x18))) return undefined;
+  if (!((group === 2 && element <= 0x16) || (group === 8 && element <= 0x70))) return undefined;
   if (VR.test(ascii(bytes, 4, 6))) return group === 2 ? 'meta' : 'explicit';
   // Implicit: four bytes of length. The first elements are short numbers, text or UIDs.
   return group === 8 && view.getUint32(4, true) <= 128 ? 'implicit' : undefined;
