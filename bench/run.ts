@@ -25,7 +25,9 @@ const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   engine: () => import('./engine.ts'),
   dp: () => import('./dp.ts'),
   transfer: () => import('./transfer.ts'),
+  pooled: () => import('./pooled.ts'),
   quality: () => import('./quality.ts'),
+  aggregation: () => import('./aggregation.ts'),
 };
 
 const [name, ...args] = process.argv.slice(2);
