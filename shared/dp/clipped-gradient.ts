@@ -80,10 +80,10 @@ export function clippedSum(
     const outputs: Record<string, Tensor> = {};
     const gradients = tf.grads((...taps: Tensor[]) => {
       const net = new TappingNet(named, taps);
-      const logits = gan.architecture.discriminator(net, pixels, oneHot, gan.config);
-      const losses = discriminatorLosses(gan.config.loss, logits, sign);
+      const judged = gan.architecture.discriminator(net, pixels, oneHot, gan.config);
+      const losses = discriminatorLosses(gan.config.loss, judged, sign);
       kept.push(...net.inputs);
-      for (const [name, x] of Object.entries(fakeStatistics(losses, logits, inputs['fakeWeights'])))
+      for (const [name, x] of Object.entries(fakeStatistics(losses, judged.logits, inputs['fakeWeights'])))
         shown[name] = tf.keep(x);
       return tf.sum(tf.mul(losses, weights));
     })(layers.map(({ outputShape }) => tf.zeros([images, ...outputShape])));

@@ -16,10 +16,12 @@ export const GanConfig = z.strictObject({
   discriminatorWidth: z.int().min(1).max(512),
   /**
    * How the discriminator learns of the label: `projection` adds ⟨embedding of the class, features⟩ to the logit,
-   * `planes` lays a learnt plane a class beside the image, `none` tells it nothing.
-   * @see Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637, equation 3
+   * `planes` lays a learnt plane a class beside the image, `classifier` has it name the class itself (it learns to on
+   * real images alone, and the generator to be understood), `none` tells it nothing.
+   * @see Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637, equation 3;
+   *   Odena et al. 2017, https://arxiv.org/abs/1610.09585, section 4 (AC-GAN)
    */
-  conditioning: z.enum(['none', 'projection', 'planes']),
+  conditioning: z.enum(['none', 'projection', 'planes', 'classifier']),
   /** Groups of the discriminator's GroupNorm; 0 for none. Divides `discriminatorWidth`. */
   groupNorm: z.int().min(0),
   loss: z.enum(['bce', 'hinge']),

@@ -80,9 +80,9 @@ export function insecureGradientSum(gan: Gan, batch: MicroBatch): TensorProgram 
     const parameters = withoutPrefix(inputs, 'd.');
     const gradients = tf.grads((...values: Tensor[]) => {
       const net = new PlainNet(Object.fromEntries(entries.map(({ name }, i) => [name, values[i]])));
-      const logits = gan.architecture.discriminator(net, pixels, oneHot, gan.config);
-      const losses = discriminatorLosses(gan.config.loss, logits, sign);
-      for (const [name, x] of Object.entries(fakeStatistics(losses, logits, inputs['fakeWeights'])))
+      const judged = gan.architecture.discriminator(net, pixels, oneHot, gan.config);
+      const losses = discriminatorLosses(gan.config.loss, judged, sign);
+      for (const [name, x] of Object.entries(fakeStatistics(losses, judged.logits, inputs['fakeWeights'])))
         shown[name] = tf.keep(x);
       return tf.sum(tf.mul(losses, weights));
     })(entries.map(({ name }) => parameters[name]));

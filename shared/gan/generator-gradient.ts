@@ -33,11 +33,11 @@ export function generatorGradientSum(gan: Gan, n: number): TensorProgram {
     const gradients = tf.grads((...values: Tensor[]) => {
       const net = new PlainNet(Object.fromEntries(entries.map(({ name }, i) => [name, values[i]])));
       const images = gan.architecture.generator(net, latents, labels, gan.config);
-      const logits = gan.architecture.discriminator(discriminator, images, labels, gan.config);
+      const judged = gan.architecture.discriminator(discriminator, images, labels, gan.config);
       const fake = tf.fill<tf.Rank.R1>([n], -1);
-      shown['fakeLoss'] = tf.keep(tf.sum(discriminatorLosses(gan.config.loss, logits, fake)));
-      shown['calledFake'] = tf.keep(tf.sum(calledFake(logits)));
-      return tf.sum(tf.mul(generatorLosses(gan.config.loss, logits), inputs['weights']));
+      shown['fakeLoss'] = tf.keep(tf.sum(discriminatorLosses(gan.config.loss, judged, fake)));
+      shown['calledFake'] = tf.keep(tf.sum(calledFake(judged.logits)));
+      return tf.sum(tf.mul(generatorLosses(gan.config.loss, judged), inputs['weights']));
     })(entries.map(({ name }) => parameters[name]));
     const outputs: Record<string, Tensor> = {};
     entries.forEach(({ name }, i) => (outputs[`g.${name}`] = gradients[i]));

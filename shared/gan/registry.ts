@@ -39,8 +39,8 @@ export function openGan(config: GanConfig, known = ARCHITECTURES): Gan {
     config,
     architecture,
     generator: declare((net) => architecture.generator(net, tf.zeros([1, latent]), oneHot(), config)),
-    discriminator: declare((net) =>
-      architecture.discriminator(net, tf.zeros([1, size, size, channels]), oneHot(), config),
+    discriminator: declare(
+      (net) => architecture.discriminator(net, tf.zeros([1, size, size, channels]), oneHot(), config).logits,
     ),
   };
 }

@@ -88,6 +88,7 @@ const control = { numRuns: 40, endOnFailure: true };
 
 test.each([
   ['projection', {}],
+  ['naming the class', { conditioning: 'classifier' }],
   ['planes and GroupNorm', { conditioning: 'planes', groupNorm: 2 }],
   ['odd kernels', { architecture: 'odd' }],
 ] as const)('removing a patient moves the sum by at most C: %s', async (_, over) => {

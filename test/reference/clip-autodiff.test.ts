@@ -59,6 +59,7 @@ const CASES: [string, Partial<GanConfig>, number[], number][] = [
   ['28 pixels, projection, up to three images', {}, [3, 1, 2], 3],
   ['28 pixels, label planes, hinge', { conditioning: 'planes', loss: 'hinge' }, [2, 1], 2],
   ['28 pixels, label planes, one image', { conditioning: 'planes' }, [1, 1], 1],
+  ['28 pixels, naming the class', { conditioning: 'classifier' }, [2, 1], 2],
   ['28 pixels, unconditional, GroupNorm', { conditioning: 'none', groupNorm: 2 }, [1, 2], 2],
   ['32 pixels, colour, GroupNorm, hinge', { imageSize: 32, channels: 3, groupNorm: 4, loss: 'hinge' }, [1, 1], 1],
   ['64 pixels, projection', { imageSize: 64, discriminatorWidth: 2 }, [1, 2], 2],

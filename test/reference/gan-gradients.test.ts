@@ -14,7 +14,7 @@ import type { Engine } from '../../shared/engine/program.ts';
 import { classWeights, drawFakeInputs, oneHot } from '../../shared/gan/batch.ts';
 import { DiscriminatorTrainer, type DiscriminatorTraining } from '../../shared/gan/discriminator-trainer.ts';
 import { GeneratorGradient } from '../../shared/gan/generator-gradient.ts';
-import { initialise } from '../../shared/gan/layout.ts';
+import { initialise, parameterFeeds } from '../../shared/gan/layout.ts';
 import { generatorLosses } from '../../shared/gan/losses.ts';
 import {
   discriminatorFromBytes,
@@ -80,6 +80,7 @@ describe('discriminator', () => {
     ['unclipped private step', { kind: 'clip' }, {}],
     ['insecure step', { kind: 'none-insecure' }, {}],
     ['insecure step, planes, GroupNorm', { kind: 'none-insecure' }, { conditioning: 'planes', groupNorm: 2 }],
+    ['insecure step, naming the class', { kind: 'none-insecure' }, { conditioning: 'classifier' }],
     ['insecure step, mlp', { kind: 'none-insecure' }, { architecture: 'mlp' }],
   ] as const)('%s follows the slope of the loss', async (_, rule, over) => {
     const c = makeCase(over, [2, 1], 2, 2);
@@ -104,6 +105,22 @@ describe('discriminator', () => {
     const again = await gradients.sum(c.parameters, other, c.fakes, 1);
     expect([again.fakeLoss, again.fakeAccuracy]).toEqual([shown.fakeLoss, shown.fakeAccuracy]);
     expect([...again.sum.values]).not.toEqual([...shown.sum.values]);
+  });
+
+  test('classes are taught by real images alone', async () => {
+    const c = makeCase({ conditioning: 'classifier' }, [1, 1], 1, 4);
+    const gradients = await PatientGradients.open(engine, c.gan, shapeOf(c));
+    const { layout } = c.gan.discriminator;
+    const ofClasses = async (batch: Case['batch']) => {
+      const { sum } = await gradients.sum(c.parameters, batch, c.fakes, 1e6);
+      return Object.entries(parameterFeeds(layout, Float32Array.from(sum.values), ''))
+        .filter(([name]) => name.startsWith('class.'))
+        .map(([, values]) => Math.max(...values.map(Math.abs)));
+    };
+    const fakesAlone = await ofClasses(layPatients(c.gan.config, 2, 1, []));
+    expect(fakesAlone.length).toBeGreaterThan(0);
+    expect(Math.max(...fakesAlone)).toBe(0);
+    expect(Math.min(...(await ofClasses(c.batch)))).toBeGreaterThan(0);
   });
 
   test('public parameters out of range are refused', async () => {
@@ -236,8 +253,8 @@ describe('generator', () => {
           const net = new PlainNet(tensorsOf(gan.generator, at));
           const images = gan.architecture.generator(net, z, y, gan.config);
           const judge = new PlainNet(tensorsOf(gan.discriminator, discriminator));
-          const logits = gan.architecture.discriminator(judge, images, y, gan.config);
-          const losses = generatorLosses(gan.config.loss, logits).dataSync();
+          const judged = gan.architecture.discriminator(judge, images, y, gan.config);
+          const losses = generatorLosses(gan.config.loss, judged).dataSync();
           own.forEach((label, i) => (total += (losses[i] * classes.weights[label]) / fakes));
         }
         return total;
@@ -248,6 +265,7 @@ describe('generator', () => {
     ['bce', {}, 4],
     ['hinge', { loss: 'hinge' }, 4],
     ['bce in micro-batches', {}, 2],
+    ['a discriminator that names classes', { conditioning: 'classifier' }, 4],
     ['mlp', { architecture: 'mlp', generatorWidth: 16, discriminatorWidth: 16 }, 2],
   ] as const)('its gradient follows the slope of the weighted loss: %s', async (_, over, microBatch) => {
     const { gan, parameters } = makeCase(over, [1], 1, 1);

@@ -8,7 +8,7 @@ import { layPatients, type PatientBatch, type PatientImages } from '../../shared
 import type { FakeBatch } from '../../shared/dp/patient-gradient.ts';
 import { quietTensorflow } from '../../shared/engine/recording-backend.ts';
 import type { Architecture } from '../../shared/gan/architecture.ts';
-import { flatten, logitsOf } from '../../shared/gan/architecture.ts';
+import { flatten, judge } from '../../shared/gan/architecture.ts';
 import type { GanConfig } from '../../shared/gan/config.ts';
 import { initialise, parameterFeeds } from '../../shared/gan/layout.ts';
 import { discriminatorLosses } from '../../shared/gan/losses.ts';
@@ -39,7 +39,7 @@ export const odd: Architecture = {
     let x: Tensor4D = tf.leakyRelu(net.conv2d('first', images, { filters: w, kernel: 3, stride: 2 }), 0.2);
     x = tf.add(x, tf.relu(net.conv2d('skip', x, { filters: w, kernel: 3, stride: 1, bias: false })));
     x = tf.leakyRelu(net.conv2d('last', x, { filters: 2 * w, kernel: 5, stride: 3 }), 0.2);
-    return logitsOf(net, net.dense('features', flatten(x), 6, { bias: false }), labels, c);
+    return judge(net, net.dense('features', flatten(x), 6, { bias: false }), labels, c);
   },
 };
 
@@ -49,7 +49,7 @@ export const withBatchNorm: Architecture = {
   name: 'batch-normed',
   discriminator(net, images, labels, c) {
     const x = net.conv2d('first', images, { filters: c.discriminatorWidth, kernel: 4, stride: 2 });
-    return logitsOf(net, flatten(tf.leakyRelu(net.batchNorm('norm', x), 0.2)), labels, c);
+    return judge(net, flatten(tf.leakyRelu(net.batchNorm('norm', x), 0.2)), labels, c);
   },
 };
 
@@ -118,8 +118,8 @@ export function meanLoss(
   const flat = Float32Array.from(images.flatMap((image) => [...image]));
   const pixels = tf.transpose(tf.tensor4d(flat, [n, channels, size, size]), [0, 2, 3, 1]);
   const hot = tf.oneHot(tf.tensor1d(Array.from(labels).slice(0, n), 'int32'), classes).toFloat() as tf.Tensor2D;
-  const logits = gan.architecture.discriminator(new PlainNet(named), pixels, hot, gan.config);
-  return tf.mean(discriminatorLosses(loss, logits, tf.fill<tf.Rank.R1>([n], sign)));
+  const judged = gan.architecture.discriminator(new PlainNet(named), pixels, hot, gan.config);
+  return tf.mean(discriminatorLosses(loss, judged, tf.fill<tf.Rank.R1>([n], sign)));
 }
 
 /** One image set's gradient, in the layout. [d] */

@@ -9,7 +9,7 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor4D } from '@tensorflow/tfjs';
-import { type Architecture, flatten, logitsOf, unflatten, withLabelPlanes } from '../architecture.ts';
+import { type Architecture, flatten, judge, unflatten, withLabelPlanes } from '../architecture.ts';
 
 const KERNEL = { kernel: 4, stride: 2 };
 
@@ -42,6 +42,6 @@ export const dcgan: Architecture = {
       if (config.groupNorm > 0 && level > 0) x = net.groupNorm(`down${level}-norm`, x, config.groupNorm);
       x = tf.leakyRelu(x, 0.2);
     }
-    return logitsOf(net, flatten(x), oneHot, config);
+    return judge(net, flatten(x), oneHot, config);
   },
 };

@@ -4,7 +4,7 @@
  * @see Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, section 5
  */
 import * as tf from '@tensorflow/tfjs';
-import { type Architecture, flatten, logitsOf, unflatten, withLabelPlanes } from '../architecture.ts';
+import { type Architecture, flatten, judge, unflatten, withLabelPlanes } from '../architecture.ts';
 
 export const mlp: Architecture = {
   name: 'mlp',
@@ -17,6 +17,6 @@ export const mlp: Architecture = {
 
   discriminator(net, images, oneHot, config) {
     const pixels = flatten(withLabelPlanes(net, images, oneHot, config));
-    return logitsOf(net, tf.leakyRelu(net.dense('hidden', pixels, config.discriminatorWidth), 0.2), oneHot, config);
+    return judge(net, tf.leakyRelu(net.dense('hidden', pixels, config.discriminatorWidth), 0.2), oneHot, config);
   },
 };
