@@ -14,7 +14,8 @@ import { featureMoments, frechetDistance } from '../shared/metrics/frechet.ts';
 import { prdc } from '../shared/metrics/prdc.ts';
 import { accuracy } from '../shared/metrics/utility.ts';
 import { policySha256 } from '../shared/policy/load.ts';
-import { labelDistribution } from '../shared/policy/views.ts';
+import { labelDistribution, roundTermsOf } from '../shared/policy/views.ts';
+import { PublicRandom } from '../shared/public-random.ts';
 import { asPrivateImages } from '../site-agent/imaging/private-images.ts';
 import { balancedLabels, calibrated, sampleImages } from '../cli/run-folder.ts';
 import { GanGeneratorTrainer } from '../coordinator/gan-generator-trainer.ts';
@@ -22,6 +23,7 @@ import { simulate } from '../cli/simulation.ts';
 import { progress } from '../cli/progress.ts';
 import {
   CASES,
+  type Cohort,
   cohortOf,
   dataOf,
   policyOf,
@@ -35,6 +37,9 @@ import type { Bench, BenchRow } from './run.ts';
 const VARIANTS: readonly Variant[] = ['both', 'moments'];
 const SYNTHETIC = 20_000;
 const EPOCHS = 2;
+/** Images on each side of the Fréchet distance, and of precision, recall and their kin. */
+const COMPARED = 5000;
+const NEIGHBOURS = 2000;
 
 interface Measured {
   readonly tstr: number;
@@ -92,11 +97,17 @@ async function runCase({ name, seeds, variants, folder, engine, report }: CaseRu
     console.error(`skipped ${name}: its images are not on this machine`);
     return;
   }
+  const reals = new Map<string, Real>();
+  const realOf = async (seed: string, cohort: Cohort) => {
+    const real = reals.get(seed) ?? (await realSide(engine, cohort));
+    reals.set(seed, real);
+    return real;
+  };
   for (const variant of variants) {
     const results: Measured[] = [];
     for (let seed = 1; seed <= seeds; seed++)
-      results.push(await runOnce(c, variant, `${seed}`, join(folder, `${name}-${variant}-${seed}`), engine));
-    const label = `${name} ${variant === 'both' ? 'moments + adversarial' : 'moments alone'}`;
+      results.push(await runOnce(c, variant, `${seed}`, join(folder, `${name}-${variant}-${seed}`), engine, realOf));
+    const label = `${name} ${variant === 'both' ? 'moments and the rounds after' : 'moments alone'}`;
     const rows: [keyof Measured, string][] = [
       ['tstr', 'accuracy'],
       ['frechet', 'Fréchet distance'],
@@ -137,6 +148,7 @@ async function runOnce(
   seed: string,
   folder: string,
   engine: Engine,
+  realOf: (seed: string, cohort: Cohort) => Promise<Real>,
 ): Promise<Measured> {
   const done = join(folder, 'result.json');
   if (existsSync(done)) return JSON.parse(readFileSync(done, 'utf8')) as Measured;
@@ -150,14 +162,15 @@ async function runOnce(
   const began = performance.now();
   const seconds = () => before + (performance.now() - began) / 1000;
   const bar = progress(`${c.data} ${variant}`);
-  const rounds = policy.training.rounds + 1;
+  const { rounds } = roundTermsOf(policy);
   const result = await simulate({
     policy,
     sites: new Map([...cohort.sites].map(([id, images]) => [id, asPrivateImages(images, false)])),
     engine,
     folder: parties,
     onEvent: (event) => {
-      if (event.kind === 'fitting') bar.update(event.share / rounds, `fit ${Math.round(100 * event.share)} %`);
+      if (event.kind === 'fitting')
+        bar.update((event.round + event.share) / rounds, `fit ${Math.round(100 * event.share)} %`);
       if (event.kind !== 'round-closed') return;
       bar.update((event.round + 1) / rounds, `round ${event.round + 1} of ${rounds}`);
       writeFileSync(clock, JSON.stringify(seconds()));
@@ -180,7 +193,7 @@ async function runOnce(
   });
   writeFileSync(join(folder, 'grid.png'), gridPng(synthetic, { columns: 16 }));
   const measured: Measured = {
-    ...(await measure(engine, synthetic, realTraining(cohort), cohort.test)),
+    ...(await measure(engine, synthetic, await realOf(seed, cohort), cohort.test)),
     seconds: trained,
     epsilon: c.epsilon === null ? null : Math.max(...result.epsilon.values()),
   };
@@ -188,20 +201,31 @@ async function runOnce(
   return measured;
 }
 
-async function measure(engine: Engine, synthetic: LabelledImages, real: LabelledImages, test: LabelledImages) {
+/** What a classifier trained on real images sees of the test images: the same for every variant of a seed. */
+interface Real {
+  readonly classifier: Classifier;
+  readonly trtr: number;
+  readonly features: Float32Array;
+}
+
+async function realSide(engine: Engine, cohort: Cohort): Promise<Real> {
+  const classifier = await Classifier.train(engine, realTraining(cohort), { epochs: EPOCHS, seed: 'trtr' });
+  const trtr = accuracy(cohort.test, (await classifier.predict(cohort.test)).labels).accuracy;
+  return { classifier, trtr, features: (await classifier.predict(drawn(cohort.test))).features };
+}
+
+/** As many as distances are measured on, drawn by lot: every n-th would leave out classes, whose labels come in turn. */
+function drawn(images: LabelledImages): LabelledImages {
+  const order = new PublicRandom('images that distances are measured on').permutation(images.n);
+  return selectImages(images, Array.from(order.slice(0, COMPARED)));
+}
+
+async function measure(engine: Engine, synthetic: LabelledImages, real: Real, test: LabelledImages) {
   const onSynthetic = await Classifier.train(engine, synthetic, { epochs: EPOCHS, seed: 'tstr' });
   const tstr = accuracy(test, (await onSynthetic.predict(test)).labels).accuracy;
   await onSynthetic.dispose();
-  const onReal = await Classifier.train(engine, real, { epochs: EPOCHS, seed: 'trtr' });
-  const trtr = accuracy(test, (await onReal.predict(test)).labels).accuracy;
-  const some = (images: LabelledImages, n: number) =>
-    selectImages(
-      images,
-      Array.from({ length: Math.min(n, images.n) }, (_, i) => Math.floor((i * images.n) / Math.min(n, images.n))),
-    );
-  const a = (await onReal.predict(some(test, 5000))).features;
-  const b = (await onReal.predict(some(synthetic, 5000))).features;
-  await onReal.dispose();
-  const frechet = frechetDistance(featureMoments(a, FEATURES), featureMoments(b, FEATURES));
-  return { tstr, trtr, frechet, ...prdc(a.subarray(0, 2000 * FEATURES), b.subarray(0, 2000 * FEATURES), FEATURES) };
+  const features = (await real.classifier.predict(drawn(synthetic))).features;
+  const frechet = frechetDistance(featureMoments(real.features, FEATURES), featureMoments(features, FEATURES));
+  const [a, b] = [real.features, features].map((x) => x.subarray(0, NEIGHBOURS * FEATURES));
+  return { tstr, trtr: real.trtr, frechet, ...prdc(a, b, FEATURES) };
 }

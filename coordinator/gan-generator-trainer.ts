@@ -102,7 +102,12 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     let optimizer = adam({ learningRate: 0 }).init(weights.length);
     average = weights;
     for (let step = 0; step < steps; step++) {
-      const { gradient } = await this.#momentGradient(weights, moments, `${plan.publicSeed} fit ${step}`);
+      const { gradient } = await this.#momentGradient(
+        weights,
+        moments,
+        `${plan.publicSeed} fit ${step}`,
+        warmStart.fitBatch,
+      );
       const learningRate = lr * fitRate(step / steps);
       ({ weights, state: optimizer } = adam({ learningRate, ...FIT_BETAS }).update(weights, gradient, optimizer));
       // The average starts as short as the run is, so that first steps do not linger in it.
@@ -126,7 +131,8 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     const { weights: before, average, optimizer, moments, critic } = this.decode(bytes);
     const gradient = Float64Array.from(sum);
     if (moments.length > 0 && training.momentWeight > 0) {
-      const term = await this.#momentGradient(before, moments, `${plan.publicSeed} moment term`);
+      const fakes = training.momentBatch ?? this.#warmStart().fitBatch;
+      const term = await this.#momentGradient(before, moments, `${plan.publicSeed} moment term`, fakes);
       for (let i = 0; i < gradient.length; i++) gradient[i] += training.momentWeight * term.gradient[i];
     }
     const { beta1, beta2, emaDecay } = training;
@@ -211,31 +217,26 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     return { features: criticFeatures(critic, this.#shape, classes, criticSeed(critic, round), parameters), targets };
   }
 
-  async #momentGradient(weights: Float32Array, moments: readonly MomentRelease[], seed: string) {
+  /** @param wanted - fakes; rounded so that two halves hold every class equally often. */
+  async #momentGradient(weights: Float32Array, moments: readonly MomentRelease[], seed: string, wanted: number) {
     const { classes, latent } = this.gan.config;
-    if (!this.#objective || !sameMoments(this.#objective.moments, moments)) {
-      await this.#objective?.compiled.dispose();
-      const compiled = await MomentObjective.create({
-        engine: this.#engine,
-        gan: this.gan,
-        terms: moments.map((release, round) => this.#term(release, round)),
-        batch: this.#fitBatch(),
-      });
-      this.#objective = { moments, compiled };
-    }
-    const { compiled } = this.#objective;
-    // Both halves hold every class equally often.
-    const labels = Int32Array.from({ length: compiled.batch }, (_, i) => (i % (compiled.batch / 2)) % classes);
-    const latents = new PublicRandom(`latents ${seed}`).gaussians(compiled.batch * latent);
+    const batch = 2 * classes * Math.max(1, Math.round(wanted / (2 * classes)));
+    const compiled = await this.#objectiveOf(moments, batch);
+    const labels = Int32Array.from({ length: batch }, (_, i) => (i % (batch / 2)) % classes);
+    const latents = new PublicRandom(`latents ${seed}`).gaussians(batch * latent);
     return compiled.gradient(weights, latents, oneHot(labels, classes));
   }
 
-  /** The policy's batch, rounded so that two halves hold every class equally often. */
-  #fitBatch(): number {
-    const { warmStart } = this.#policy;
-    const { classes } = this.gan.config;
-    const wanted = warmStart.kind === 'moments' ? warmStart.fitBatch : 0;
-    return 2 * classes * Math.max(1, Math.round(wanted / (2 * classes)));
+  /** Compiled for these moments and this batch; the one before it goes. */
+  async #objectiveOf(moments: readonly MomentRelease[], batch: number): Promise<MomentObjective> {
+    const old = this.#objective;
+    if (old && old.compiled.batch === batch && sameMoments(old.moments, moments)) return old.compiled;
+    this.#objective = null;
+    await old?.compiled.dispose();
+    const terms = moments.map((release, round) => this.#term(release, round));
+    const compiled = await MomentObjective.create({ engine: this.#engine, gan: this.gan, terms, batch });
+    this.#objective = { moments, compiled };
+    return compiled;
   }
 
   async dispose(): Promise<void> {

@@ -78,7 +78,7 @@ export interface TinyOptions {
   readonly id?: string;
   readonly classes?: readonly string[];
   readonly model?: object;
-  readonly training?: Partial<typeof training> & { rateDecay?: { from: number; to: number } };
+  readonly training?: Partial<typeof training> & { rateDecay?: { from: number; to: number }; momentBatch?: number };
   readonly privacy?: Partial<typeof privacy>;
   /** Null: no moment round. */
   readonly warmStart?: (Partial<typeof moments> & { critic?: typeof tinyCritic }) | null;

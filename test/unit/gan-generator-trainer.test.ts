@@ -191,6 +191,9 @@ test('the moment term adds its weight times its gradient to the sum, and nothing
     });
   const withTerm = await step(policy);
   expect(await step(policy)).toEqual(withTerm);
+  // The number of fakes that is the policy's own choice is the fit's where it says nothing.
+  expect(await step(tinyPolicy({ ...fitting, training: { momentWeight: 5, momentBatch: 24 } }))).toEqual(withTerm);
+  expect(await step(tinyPolicy({ ...fitting, training: { momentWeight: 5, momentBatch: 6 } }))).not.toEqual(withTerm);
   await using(plain, async (t) => {
     const [before, moved, still] = [
       t.decode(await t.fitMoments(await t.initialState(), planFor(policy, 0), sum, silent)),
