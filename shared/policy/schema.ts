@@ -47,6 +47,7 @@ export const Training = z.strictObject({
   weightDecayD: z.number().min(0).lt(1),
   emaDecay: z.number().min(0).lt(1).describe('Average of the generator that is released; 0 releases the last one.'),
   momentWeight: z.number().min(0).describe('Weight of the moment term in the objective of G; 0 leaves it out.'),
+  momentBatch: Count.optional().describe('Fakes in the moment term of a round; as many as in the fit where absent.'),
   averageDecayD: z
     .number()
     .min(0)
@@ -223,13 +224,13 @@ export const Policy = z.strictObject({
       ),
   }),
   log: z.strictObject({ witnessQuorum: z.int().min(0).describe('Cosignatures a checkpoint needs.') }).optional(),
-  release: z.strictObject({
   imaging: z
     .strictObject({
       recipe: z.enum(RECIPE_NAMES).describe('How stored intensities become black and white, at every site alike.'),
       burnedIn: z.enum(BURNED_IN).describe('What a picture with text in its pixels does; a site may be stricter.'),
     })
     .optional(),
+  release: z.strictObject({
     maxImages: z.int().min(0),
     audits: z.array(z.enum(['membership', 'nearest-neighbour'])).describe('That must pass before images leave.'),
   }),
