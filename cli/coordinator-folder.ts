@@ -7,7 +7,8 @@
  * | `policy.json` | the policy, byte for byte as it was given to `init` |
  * | `keys.json`, `tls.pem` | private: mode 0600 |
  * | `identity.sqlite` | invites and roster |
- * | `store.sqlite`, `blobs/` | rounds, log, uploads, generators |
+ * | `store.sqlite`, `blobs/` | rounds, log, uploads, generators, and sums where they are kept |
+ * | `releases/` | manifests of exported images, as the log names them |
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -22,6 +23,7 @@ import { systemClock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
 import { loadOrCreateSigningKeys, type SigningKeys } from '../shared/identity/keys.ts';
 import { type CheckedPolicy, loadPolicyText } from '../shared/policy/load.ts';
+import { readSuccession } from './coordinator-succession.ts';
 import { loadOptions, parseJson, readText } from './options.ts';
 import { writeWhole } from './output.ts';
 
@@ -45,8 +47,11 @@ export interface CoordinatorFolder {
   readonly policyText: string;
 }
 
+export const keysPath = (dir: string): string => join(dir, 'keys.json');
 export const storePath = (dir: string): string => join(dir, 'store.sqlite');
 export const blobsPath = (dir: string): string => join(dir, 'blobs');
+/** Manifests of what left, each named after its SHA-256. */
+export const releasesPath = (dir: string): string => join(dir, 'releases');
 
 export interface InitOptions {
   readonly dir: string;
@@ -106,11 +111,44 @@ export interface CoordinatorIdentity extends AsyncDisposable {
 
 /** Keys, certificate, invites and roster of a folder. */
 export async function openIdentity({ dir, file }: CoordinatorFolder): Promise<CoordinatorIdentity> {
-  const keys = loadOrCreateSigningKeys(join(dir, 'keys.json'));
+  const keys = existingSigningKeys(dir);
   const tls = await loadOrCreateSelfSignedTls(dir, new URL(file.url).hostname, Date.now());
   const store = new SqliteIdentityStore(join(dir, 'identity.sqlite'));
-  const identity = await IdentityService.open(keys, store, systemClock);
+  const identity = await IdentityService.open(keys, store, systemClock, successionOf(dir, keys)).catch(
+    async (error: unknown) => {
+      await store.close();
+      throw error;
+    },
+  );
   return { keys, tls, identity, [Symbol.asyncDispose]: () => store.close() };
+}
+
+/**
+ * The folder's keys. They are made by `init` alone: another key in place of one that is lost would lock every site out.
+ * @throws {FedError} STORE_CORRUPT when they are not there.
+ */
+function existingSigningKeys(dir: string): SigningKeys {
+  if (!existsSync(keysPath(dir)))
+    throw new FedError(
+      'STORE_CORRUPT',
+      `${keysPath(dir)} is lost: restore it, or veilgan coordinator rotate-key --dir ${dir} --lost`,
+    );
+  return loadOrCreateSigningKeys(keysPath(dir));
+}
+
+/**
+ * What led to the key of now: statements for sites, from the last key that was lost on; and the keys that may have signed
+ * the roster. After a loss nobody can say who signed it, so that the roster in this folder is taken as it is.
+ */
+function successionOf(dir: string, { signing }: SigningKeys) {
+  const changes = readSuccession(dir);
+  if (changes.length === 0 || changes.at(-1)!.to.x !== signing.x) return {};
+  const lost = changes.findLastIndex((c) => c.statement === null);
+  return {
+    succession: changes.slice(lost + 1).flatMap((c) => c.statement ?? []),
+    former: changes.flatMap((c) => c.from ?? []),
+    signerLost: changes.at(-1)!.statement === null,
+  };
 }
 
 /**

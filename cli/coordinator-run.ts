@@ -3,6 +3,7 @@ import { Coordinator } from '../coordinator/coordinator.ts';
 import type { CoordinatorEvent } from '../coordinator/events.ts';
 import { openTrainer } from '../coordinator/gan-pooled-trainer.ts';
 import { startServer } from '../coordinator/shell/server.ts';
+import { publicLog } from '../coordinator/shell/public-log.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import { openEngine } from '../shared/engine/open.ts';
 import { FedError } from '../shared/errors.ts';
@@ -23,6 +24,10 @@ export interface RunOptions extends Speed {
   readonly host?: string;
   readonly port?: number;
   readonly json: boolean;
+  /** Whether the log is served to whoever asks. */
+  readonly serveLog: boolean;
+  /** Whether sums are kept for auditors. */
+  readonly keepSums: boolean;
   /** How long to go on telling absent sites that the run is over, in seconds. */
   readonly linger: number;
 }
@@ -33,6 +38,9 @@ export type ShellEvent =
   | { readonly kind: 'site-online' | 'site-offline'; readonly siteId: string }
   /** Calls per site that met a refusal or a fault; the peer got the code alone. */
   | { readonly kind: 'fault'; readonly siteId: string | null; readonly event: string; readonly detail: string };
+
+/** How often to look for what a command changed in the roster, in milliseconds. */
+const ROSTER_EVERY_MS = 2000;
 
 /** @returns the exit code: 0 when the run is over. */
 export async function runCoordinator(folder: CoordinatorFolder, o: RunOptions): Promise<number> {
@@ -54,6 +62,7 @@ export async function runCoordinator(folder: CoordinatorFolder, o: RunOptions): 
     trainer,
     identity: keys,
     roster: () => identity.roster,
+    keepSums: o.keepSums,
     onEvent: tell,
   });
   const heard = new HeardTheEnd(coordinator);
@@ -63,6 +72,7 @@ export async function runCoordinator(folder: CoordinatorFolder, o: RunOptions): 
     tls,
     identity,
     handler: withPolicy(policyText, policy, heard),
+    http: o.serveLog ? [publicLog(store, file.runId)] : [],
     log: ({ siteId, event, error }) => tell({ kind: 'fault', siteId, event, detail: detailOf(error) }),
   }).catch((error: NodeJS.ErrnoException) => {
     throw new FedError('PARAMETER_INVALID', `cannot listen on ${listen.host}:${listen.port}: ${error.message}`);
@@ -72,6 +82,13 @@ export async function runCoordinator(folder: CoordinatorFolder, o: RunOptions): 
     if (!online) coordinator.left(siteId);
     tell({ kind: online ? 'site-online' : 'site-offline', siteId });
   });
+  open.defer(identity.onRoster(() => coordinator.rosterChanged()));
+  // Commands beside this process change the identity store: who is revoked is cut off within seconds.
+  const watch = setInterval(
+    () => void identity.refresh().catch((error: unknown) => note(`identity store: ${detailOf(error)}`)),
+    ROSTER_EVERY_MS,
+  );
+  open.defer(() => clearInterval(watch));
   const interrupt = open.adopt(
     onInterrupt(() => {
       heard.giveUp();

@@ -15,6 +15,8 @@ export const EXIT = {
   unavailable: 5,
   /** A signal stopped it before the run was over: nothing is lost, start it again. */
   interrupted: 6,
+  /** An audit found nothing wrong, and could not check everything. */
+  incomplete: 7,
 } as const;
 
 const CODES: Partial<Record<ErrorCode, number>> = {

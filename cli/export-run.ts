@@ -2,6 +2,7 @@
 import { openTrainer } from '../coordinator/gan-pooled-trainer.ts';
 import { openEngine } from '../shared/engine/open.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
+import { logRelease } from './audit/log-release.ts';
 import type { CoordinatorFolder } from './coordinator-folder.ts';
 import { readRun } from './coordinator-status.ts';
 import { type Speed, threadsOf } from './options.ts';
@@ -26,11 +27,11 @@ const IMAGES = 1000;
 /** @throws {FedError} STORE_CORRUPT when the run has made nothing yet; LOG_INVALID. */
 export async function exportRun(folder: CoordinatorFolder, o: ExportOptions): Promise<RunSummary> {
   const { policy, file } = folder;
-  const { state, log, epsilon } = await readRun(folder);
+  const { generator, state, log, epsilon } = await readRun(folder);
   await using open = new AsyncDisposableStack();
   const engine = open.adopt(await openEngine(o.engine, threadsOf(o)), (e) => e.dispose());
   const trainer = open.adopt(openTrainer(engine, policy), (t) => t.dispose());
-  return finishRun({
+  const summary = await finishRun({
     folder: o.out,
     policy,
     runId: file.runId,
@@ -46,6 +47,8 @@ export async function exportRun(folder: CoordinatorFolder, o: ExportOptions): Pr
     seconds: secondsOf(log),
     progress: (what, share) => o.progress((Math.max(0, STAGES.indexOf(what)) + share) / STAGES.length, what),
   });
+  await logRelease(folder, o.out, { generatorSha256: generator.weights.sha256, images: summary.images });
+  return summary;
 }
 
 /** From the first plan to the last entry, by the coordinator's clock. */

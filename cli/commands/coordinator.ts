@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { FedError } from '../../shared/errors.ts';
 import type { LabelledImages } from '../../shared/imaging/images.ts';
+import type { RunOptions } from '../coordinator-run.ts';
 import { readText, type Speed, wholeNumber, withSpeed } from '../options.ts';
 import { note, print } from '../output.ts';
 
@@ -49,6 +50,62 @@ export function addCoordinator(program: Command): void {
       );
     });
 
+  group
+    .command('revoke')
+    .description('a site leaves for good, or its key was lost or stolen; cut off within seconds, the run goes on')
+    .requiredOption('--dir <folder>', 'folder of the run')
+    .requiredOption('--site <id>', 'the site’s name')
+    .action(async ({ dir, site }: { dir: string; site: string }) => {
+      const [{ openCoordinator }, { revokeSite }] = await Promise.all([
+        import('../coordinator-folder.ts'),
+        import('../coordinator-keys.ts'),
+      ]);
+      const { left, needed } = await revokeSite(openCoordinator(dir), site);
+      print(`${site} is revoked; the log says so with the next round that opens`);
+      print(`${left} sites are left, a round needs ${needed}`);
+      note(`To give it new keys: veilgan coordinator invite --dir ${dir} --site ${site}, then veilgan site rotate there.`);
+    });
+
+  group
+    .command('show-key')
+    .description('the coordinator’s public key, for sites’ operators to compare')
+    .requiredOption('--dir <folder>', 'folder of the run')
+    .option('--json', 'as one JSON object', false)
+    .action(async ({ dir, json }: { dir: string; json: boolean }) => {
+      const [{ openCoordinator }, { keyCard }] = await Promise.all([
+        import('../coordinator-folder.ts'),
+        import('../coordinator-keys.ts'),
+      ]);
+      const card = await keyCard(openCoordinator(dir));
+      print(
+        json
+          ? JSON.stringify(card)
+          : `key ${card.key}\nthumbprint ${card.kid}\ncertificate sha256 ${card.tlsFingerprint}\nat ${card.url}`,
+      );
+    });
+
+  group
+    .command('rotate-key')
+    .description('a new signing key for the coordinator, which must not be running; the old key signs the new one')
+    .requiredOption('--dir <folder>', 'folder of the run')
+    .option('--lost', 'the old key is lost: every site’s operator has to pin the new one by hand', false)
+    .action(async ({ dir, lost }: { dir: string; lost: boolean }) => {
+      const [{ openCoordinator }, { rotateCoordinatorKey }] = await Promise.all([
+        import('../coordinator-folder.ts'),
+        import('../coordinator-keys.ts'),
+      ]);
+      const { key, kid, open } = await rotateCoordinatorKey(openCoordinator(dir), { lost });
+      print(`key ${key}`);
+      print(`thumbprint ${kid}`);
+      if (open) note('The log says so. The open attempt is void; updates that sites have made fit the next one.');
+      note('Invites that are still open are void: make new ones.');
+      note(
+        lost
+          ? 'Sites will not connect until their operators call: veilgan site repin --dir <folder> --key <the key above>'
+          : 'Sites follow by themselves when they next connect. If the old key was stolen, this does not help: see --lost.',
+      );
+    });
+
   withSpeed(
     group
       .command('run')
@@ -56,9 +113,11 @@ export function addCoordinator(program: Command): void {
       .requiredOption('--dir <folder>', 'folder of the run')
       .option('--host <address>', 'another address to listen on than at init')
       .option('--port <n>', 'another port to listen on than at init', wholeNumber(0, 65_535))
+      .option('--keep-sums', 'keep every round’s sum, so that an auditor can take the generator’s steps again', false)
+      .option('--serve-log', 'serve the log over HTTPS to whoever asks, for monitors', false)
       .option('--linger <seconds>', 'how long to wait for absent sites at the end', wholeNumber(0, 86_400), 60)
       .option('--json', 'events as JSON, one a line, on standard output', false),
-  ).action(async ({ dir, ...o }: { dir: string; json: boolean; linger: number } & Speed) => {
+  ).action(async ({ dir, ...o }: { dir: string } & RunOptions) => {
     const [{ openCoordinator }, { runCoordinator }] = await Promise.all([
       import('../coordinator-folder.ts'),
       import('../coordinator-run.ts'),
