@@ -9,6 +9,8 @@ import { readArrayDataset } from '../shared/imaging/array-dataset.ts';
 import { concatImages, groupByPatient, type LabelledImages, selectImages } from '../shared/imaging/images.ts';
 import { dropDuplicates, splitBySite } from '../shared/imaging/split.ts';
 import { type CheckedPolicy, loadPolicy } from '../shared/policy/load.ts';
+import { Policy } from '../shared/policy/schema.ts';
+import { pooledVersion } from './quality-pooled.ts';
 
 const DATA = resolve(import.meta.dirname, '../../shared/data');
 export const DELTA = 1e-5;
@@ -20,12 +22,20 @@ export interface QualityCase {
   readonly epsilon: number | null;
   /** TSTR accuracy that the project set itself; absent where the case is reported only. */
   readonly target?: number;
+  /** Absent: every site has a discriminator, and all of the noise, of its own. */
+  readonly placement?: 'pooled';
+  /** Absent: five sites with all images. */
+  readonly sites?: { readonly count: number; readonly images: number };
 }
 
 export const CASES: Readonly<Record<string, QualityCase>> = {
   'mednist-10': { data: 'mednist', epsilon: 10, target: 0.95 },
   'mnist-10': { data: 'mnist', epsilon: 10, target: 0.88 },
   'mnist-1': { data: 'mnist', epsilon: 1, target: 0.82 },
+  'mnist-10-pooled': { data: 'mnist', epsilon: 10, placement: 'pooled' },
+  'mnist-1-pooled': { data: 'mnist', epsilon: 1, placement: 'pooled' },
+  'mnist-10-twenty': { data: 'mnist', epsilon: 10, sites: { count: 20, images: 500 } },
+  'mnist-10-twenty-pooled': { data: 'mnist', epsilon: 10, sites: { count: 20, images: 500 }, placement: 'pooled' },
   'mednist-none': { data: 'mednist', epsilon: null, target: 0.95 },
   'mnist-none': { data: 'mnist', epsilon: null, target: 0.95 },
   'pneumonia-10': { data: 'pneumonia', epsilon: 10 },
@@ -60,8 +70,17 @@ export async function cohortOf(c: QualityCase, seed: string): Promise<Cohort> {
     return (await readArrayDataset(join(DATA, file), options)).images;
   };
   const bySite = (images: LabelledImages, testFraction?: number) =>
-    splitBySite(images, { sites: SITES, seed, ...(testFraction ? { testFraction } : {}) });
-  const named = (sites: readonly LabelledImages[]) => new Map(sites.map((s, i) => [`site-${i + 1}`, s]));
+    splitBySite(images, { sites: c.sites?.count ?? SITES, seed, ...(testFraction ? { testFraction } : {}) });
+  // Dealt class after class: every n-th keeps all of them.
+  const some = (own: LabelledImages, n: number) =>
+    own.n <= n
+      ? own
+      : selectImages(
+          own,
+          Array.from({ length: n }, (_, i) => Math.floor((i * own.n) / n)),
+        );
+  const named = (sites: readonly LabelledImages[]) =>
+    new Map(sites.map((s, i) => [`site-${i + 1}`, some(s, c.sites?.images ?? Infinity)]));
   if (c.data === 'mednist') {
     const split = bySite(dropDuplicates(await read(FILES.mednist)).images, 0.2);
     return { sites: named(split.sites), test: split.test };
@@ -159,8 +178,11 @@ export function settingsOf({ data, epsilon }: QualityCase): Settings {
 /** The policy of a case. Epsilon is exact: noise is calibrated so that the policy's own steps spend it. */
 export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Settings): CheckedPolicy {
   const classes = [...cohort.test.classNames];
+  const sites = cohort.sites.size;
   const patients = Math.max(...[...cohort.sites.values()].map((own) => groupByPatient(own).length));
-  const maxSteps = variant === 'moments' ? 0 : s.rounds + s.warmup;
+  const alone = variant === 'moments';
+  const [rounds, warmup, criticRounds] = alone ? [0, 0, 0] : [s.rounds, s.warmup, s.criticRounds];
+  const maxSteps = rounds + warmup;
   const sampleRate = Math.min(1, s.batch / patients);
   const sampling = { sampleRate, patientsAtMost: patients, steps: Math.max(1, maxSteps) };
   const maxBatch = c.epsilon === null ? Math.ceil(1.5 * s.batch) : smallestMaxBatch(sampling, DELTA / 100);
@@ -225,21 +247,48 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
         blocks: [...blocks, { ...shapes, frequencies: 2 * s.frequencies, weight: 3 }],
       },
       noiseMultiplier: noise.moments,
-      fitSteps: variant === 'moments' ? s.fitSteps + Math.round(s.rounds / 2) : s.fitSteps,
+      fitSteps: alone ? s.fitSteps + s.criticRounds * s.criticFitSteps : s.fitSteps,
       fitBatch: s.fitPerClass * classes.length,
       lr: 0.003,
+      ...(criticRounds > 0 && {
+        critic: {
+          rounds: criticRounds,
+          width: 24,
+          seed: 'bench',
+          blocks: [
+            { on: 'maps', bandwidth: 0.5, frequencies: 600, weight: 1 },
+            { on: 'dense', bandwidth: 0.4, frequencies: 400, weight: 1 },
+          ],
+          steps: s.criticSteps,
+          batch: 100,
+          lr: 0.001,
+          fitSteps: s.criticFitSteps,
+          fitLr: 0.002,
+        },
+      }),
     },
     labels: { distribution: Object.fromEntries(classes.map((name) => [name, 1 / classes.length])) },
-    aggregation: { scheme: 'clear', minSites: SITES, minSurvivors: SITES, deadlineSeconds: 600 },
+    aggregation: { scheme: 'clear', minSites: sites, minSurvivors: sites, deadlineSeconds: 600 },
     release: { maxImages: 100_000, audits: [] },
     evaluation: { publicTestSet: { source: 'the test set of a public benchmark' } },
     why: Object.fromEntries(Object.keys(privacy).map((key) => [`privacy.${key}`, 'a setting of the benchmark'])),
   };
-  return loadPolicy(policy, { availableSchemes: AVAILABLE_SCHEMES });
+  const file = c.placement === 'pooled' ? pooledVersion(Policy.parse(policy), POOLED_COORDINATES) : policy;
+  return loadPolicy(file, { availableSchemes: AVAILABLE_SCHEMES });
 }
 
-/** Noise multipliers of the moment round and of the steps, so that both together spend epsilon. */
-function noiseOf({ epsilon }: QualityCase, variant: Variant, s: Settings, sampleRate: number, steps: number) {
+interface Spending {
+  /** Moment rounds. */
+  readonly releases: number;
+  /** Of epsilon, for all of those, where steps follow. */
+  readonly share: number;
+  readonly sampleRate: number;
+  /** Private steps. */
+  readonly steps: number;
+}
+
+/** Noise multipliers of the moment rounds and of the steps, so that all together spend epsilon. */
+function noiseOf({ epsilon }: QualityCase, { releases, share, sampleRate, steps }: Spending) {
   if (epsilon === null) return { moments: 0, steps: 0 };
   // A little below: part of delta pays for the cap on the batch.
   const delta = 0.98 * DELTA;
