@@ -65,6 +65,7 @@ export function openNifti(file: Uint8Array, plane: Plane): OpenedFile {
   const header = headerOf(bytes);
   const type = TYPES[header.datatypeCode] ?? unreadable(`voxels of NIfTI type ${header.datatypeCode} are not read`);
   const dims = header.dims.slice(1, 1 + header.dims[0]);
+  if (!Number.isFinite(header.vox_offset)) return unreadable('its voxels begin nowhere');
   if (dims.length < 2 || dims.length > 7 || dims.some((n) => !Number.isInteger(n) || n < 1 || n > 65_535))
     return unreadable('its dimensions are impossible');
   const [nx, ny, nz = 1] = dims;
