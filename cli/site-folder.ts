@@ -7,11 +7,11 @@
  * | `enrolment.json` | whom the site joined: address, certificate, coordinator's key, the roster as first seen |
  * | `policy.json` | the policy as it was when the site joined; every plan is held against it |
  * | `bounds.json` | the site's own bounds: yours to edit |
- * | `ledger.sqlite` | what was done to the images, before it was done |
+ * | `ledger.sqlite` | what was done to the images, before it was done; elsewhere when joined with `--ledger` |
  * | `outbox.sqlite`, `downloads/` | what was made and may have to be sent again; generators |
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { FedError } from '../shared/errors.ts';
 import { TlsFingerprint } from '../shared/identity/invite.ts';
@@ -26,6 +26,7 @@ import type { Policy } from '../shared/policy/schema.ts';
 import { SiteId } from '../shared/protocol/plan.ts';
 import { connect } from '../site-agent/shell/connection.ts';
 import { joinWithInvite } from '../site-agent/shell/join.ts';
+import { adoptLedger } from './data-set-ledger.ts';
 import { loadOptions, parseJson, readText } from './options.ts';
 import { writeWhole } from './output.ts';
 import { fetchPolicy } from './policy-call.ts';
@@ -37,6 +38,8 @@ export const EnrolmentFile = z.strictObject({
   tlsFingerprint: TlsFingerprint.nullable(),
   coordinator: PublicSigningKey,
   rosterJws: z.string(),
+  /** The ledger of the data set, where several runs share one; absent: `ledger.sqlite` in this folder. */
+  ledger: z.string().min(1).optional(),
 });
 export type EnrolmentFile = z.infer<typeof EnrolmentFile>;
 
@@ -45,20 +48,30 @@ export interface SiteFolder {
   readonly enrolment: EnrolmentFile;
   readonly keys: SiteKeys;
   readonly policy: CheckedPolicy;
+  /** Where this run is charged. */
+  readonly ledger: string;
 }
 
-export const ledgerPath = (dir: string): string => join(dir, 'ledger.sqlite');
+const ledgerPath = (dir: string): string => join(dir, 'ledger.sqlite');
 export const outboxPath = (dir: string): string => join(dir, 'outbox.sqlite');
 export const downloadsPath = (dir: string): string => join(dir, 'downloads');
 export const boundsPath = (dir: string): string => join(dir, 'bounds.json');
 
 /**
  * Joins with an invite and takes the policy. Interrupted, it may be called again with the same invite.
- * @param pinned - the operator's own copy of the policy, if there is one.
+ * @param o.pinned - the operator's own copy of the policy, if there is one.
+ * @param o.ledger - the ledger of the data set, shared with other runs; made if missing. Its bound on all runs becomes
+ *   the `lifetime` of this folder's bounds; a new one is given the bound that just lets this policy pass.
  * @throws {FedError} POLICY_MISMATCH when the coordinator's policy is not the pinned one; INVITE_INVALID, LINK_LOST,
  *   COORDINATOR_UNKNOWN.
  */
-export async function joinSite(dir: string, invite: string, pinned?: CheckedPolicy): Promise<SiteFolder> {
+export async function joinSite(
+  dir: string,
+  invite: string,
+  o: { readonly pinned?: CheckedPolicy; readonly ledger?: string } = {},
+): Promise<SiteFolder> {
+  const { pinned } = o;
+  const shared = o.ledger === undefined ? {} : { ledger: resolve(o.ledger) };
   if (existsSync(join(dir, 'enrolment.json')))
     throw new FedError('PARAMETER_INVALID', `${dir} has joined a run already; take a new folder for another`);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -70,12 +83,16 @@ export async function joinSite(dir: string, invite: string, pinned?: CheckedPoli
     const { text, policy } = await fetchPolicy(link);
     if (pinned !== undefined) requireSame(pinned, policy);
     writeWhole(join(dir, 'policy.json'), text);
-    if (!existsSync(boundsPath(dir)))
-      writeWhole(boundsPath(dir), `${JSON.stringify(boundsFor(policy), null, 2)}\n`, 0o600);
+    const bounds = boundsFor(policy);
+    if (shared.ledger !== undefined) {
+      const proposed = policy.privacy.mechanism === 'dp-sgd' ? bounds.lifetime : null;
+      bounds.lifetime = adoptLedger(shared.ledger, proposed, Date.now()) ?? bounds.lifetime;
+    }
+    if (!existsSync(boundsPath(dir))) writeWhole(boundsPath(dir), `${JSON.stringify(bounds, null, 2)}\n`, 0o600);
     // Last: a folder with this file is complete.
-    const enrolment = { version: 1 as const, siteId, url, tlsFingerprint, coordinator, rosterJws };
+    const enrolment = { version: 1 as const, siteId, url, tlsFingerprint, coordinator, rosterJws, ...shared };
     writeWhole(join(dir, 'enrolment.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
-    return { dir, enrolment, keys, policy };
+    return { dir, enrolment, keys, policy, ledger: shared.ledger ?? ledgerPath(dir) };
   } finally {
     await link.close();
   }
@@ -89,7 +106,7 @@ export function openSite(dir: string): SiteFolder {
   const enrolment = parseJson(readFileSync(path, 'utf8'), EnrolmentFile, path, 'STORE_CORRUPT');
   const keys = loadOrCreateSiteKeys(join(dir, 'keys.json'));
   const policy = loadPolicyText(readText(join(dir, 'policy.json'), 'policy'), loadOptions);
-  return { dir, enrolment, keys, policy };
+  return { dir, enrolment, keys, policy, ledger: enrolment.ledger ?? ledgerPath(dir) };
 }
 
 /** Bounds from a file. @throws {FedError} PARAMETER_INVALID: all must be written down. */

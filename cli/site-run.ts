@@ -11,6 +11,7 @@ import { readPrivateImages } from '../site-agent/imaging/read-dataset.ts';
 import { connect, type LinkState } from '../site-agent/shell/connection.ts';
 import { Ledger } from '../site-agent/shell/ledger.ts';
 import { Outbox } from '../site-agent/shell/outbox.ts';
+import { requireWholeRunFits } from './data-set-ledger.ts';
 import { EXIT } from './exit-codes.ts';
 import { lockFolder } from './lock.ts';
 import { type Speed, threadsOf } from './options.ts';
@@ -35,7 +36,8 @@ export type AgentEvent =
 
 /**
  * @returns the exit code: 0 when the run is over.
- * @throws {FedError} BOUNDS_EXCEEDED, DATASET_INVALID, ENGINE_MISSING: before anything is said to the coordinator.
+ * @throws {FedError} BOUNDS_EXCEEDED, BUDGET_EXHAUSTED, DATASET_INVALID, ENGINE_MISSING: before anything is said to the
+ *   coordinator.
  */
 export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<number> {
   const { dir, enrolment, keys, policy } = folder;
@@ -44,6 +46,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
   open.use(lockFolder(dir));
   const bounds = readBounds(o.bounds ?? boundsPath(dir));
   requireWithinBounds(policy, bounds, siteId);
+  requireWholeRunFits({ ledger: folder.ledger, outbox: outboxPath(dir), policy, siteId, bounds });
   const screen = o.json ? null : siteScreen(policy, siteId);
   open.defer(() => screen?.stop());
   const tell: (event: AgentEvent) => void = screen?.event ?? eventLines();
@@ -55,7 +58,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
   const parts = { engine, policy, siteId, images, random: secureBytes };
   const computation = open.adopt(await openComputation(parts), (c) => c.dispose());
 
-  const ledger = open.adopt(new Ledger(ledgerPath(dir)), (l) => l.close());
+  const ledger = open.adopt(new Ledger(folder.ledger), (l) => l.close());
   const outbox = open.adopt(new Outbox(outboxPath(dir)), (b) => b.close());
   const address = { siteId, keys, url, tlsFingerprint, coordinator: coordinatorKey };
   const link = open.adopt(connect(address), (l) => l.close());

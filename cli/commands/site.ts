@@ -19,6 +19,7 @@ export function addSite(program: Command): void {
     .requiredOption('--dir <folder>', 'folder of this site; made if missing')
     .requiredOption('--invite <string>', 'the string the coordinator’s operator handed over; - reads standard input')
     .option('--policy <file>', 'own copy of the policy: joins only if the coordinator’s is the same')
+    .option('--ledger <file>', 'ledger of this data set, shared with other runs; made if missing')
     .action(join);
 
   withSpeed(
@@ -34,13 +35,12 @@ export function addSite(program: Command): void {
   group
     .command('ledger')
     .description('what was spent on this site’s patients, and what is left')
-    .requiredOption('--dir <folder>', 'folder of this site')
+    .option('--dir <folder>', 'folder of this site')
+    .option('--ledger <file>', 'a ledger that several runs share, without a folder')
+    .option('--lifetime <epsilon>', 'write down what all runs on this data set may spend together', number(0))
+    .option('--delta <delta>', 'for --lifetime; by default as before, or as the bounds have it', number(0))
     .option('--json', 'as one JSON object', false)
-    .action(async ({ dir, json }: Folder & { json: boolean }) => {
-      const [{ openSite }, ledger] = await Promise.all([import('../site-folder.ts'), import('../site-ledger.ts')]);
-      const report = ledger.ledgerReport(openSite(dir));
-      print(json ? JSON.stringify(report) : ledger.ledgerText(report));
-    });
+    .action(showLedger);
 
   withReading(group.command('check'))
     .argument('[folder]', 'the images, when not given by --data')
@@ -93,7 +93,30 @@ const withReading = (command: Command): Command =>
       new Option('--on-bad-file <what>', 'what an unreadable image does').choices(['refuse', 'skip']).default('refuse'),
     );
 
-async function join(o: Folder & { invite: string; policy?: string }): Promise<void> {
+interface LedgerOptions {
+  dir?: string;
+  ledger?: string;
+  lifetime?: number;
+  delta?: number;
+  json: boolean;
+}
+
+async function showLedger({ dir, ledger, lifetime, delta, json }: LedgerOptions): Promise<void> {
+  const [{ openSite }, { ledgerReport, ledgerText, raiseLifetime }] = await Promise.all([
+    import('../site-folder.ts'),
+    import('../site-ledger.ts'),
+  ]);
+  if ((dir === undefined) === (ledger === undefined))
+    throw new FedError('PARAMETER_INVALID', 'name a folder with --dir, or a ledger with --ledger');
+  const of = dir === undefined ? { file: ledger! } : { folder: openSite(dir) };
+  if (lifetime === undefined && delta !== undefined)
+    throw new FedError('PARAMETER_INVALID', '--delta belongs to --lifetime');
+  if (lifetime !== undefined) raiseLifetime(of, lifetime, delta, Date.now());
+  const report = ledgerReport(of);
+  print(json ? JSON.stringify(report) : ledgerText(report));
+}
+
+async function join(o: Folder & { invite: string; policy?: string; ledger?: string }): Promise<void> {
   const [{ joinSite, boundsPath }, { nameOfPolicy, policySentence }] = await Promise.all([
     import('../site-folder.ts'),
     import('../policy-report.ts'),
@@ -101,9 +124,15 @@ async function join(o: Folder & { invite: string; policy?: string }): Promise<vo
   const { readFileSync } = await import('node:fs');
   const invite = o.invite === '-' ? readFileSync(0, 'utf8') : o.invite;
   const pinned = o.policy === undefined ? undefined : readPolicy(o.policy);
-  const { enrolment, policy, dir } = await joinSite(o.dir, invite, pinned);
+  const folder = await joinSite(o.dir, invite, {
+    ...(pinned && { pinned }),
+    ...(o.ledger !== undefined && { ledger: o.ledger }),
+  });
+  const { enrolment, policy, dir } = folder;
   print(`joined as ${enrolment.siteId} at ${enrolment.url}`);
   print(`policy ${nameOfPolicy(policy)}${pinned === undefined ? '' : ', the one that was pinned'}`);
   print(policySentence(policy, enrolment.siteId));
+  const { ledgerReport } = await import('../site-ledger.ts');
+  for (const sentence of ledgerReport({ folder }).shortages) note(`Short for a whole run: ${sentence}.`);
   note(`Read ${boundsPath(dir)} and make it stricter where you will: this site declines whatever is outside.`);
 }

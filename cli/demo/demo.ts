@@ -133,7 +133,7 @@ async function startAll(
   let joined = 0;
   for (const [siteId, images] of data.sites) {
     const own = join(o.out, siteId);
-    await joinSite(own, await inviteSite(folder, siteId), policy);
+    await joinSite(own, await inviteSite(folder, siteId), { pinned: policy });
     const npz = join(own, 'images.npz');
     writeFileSync(npz, await siteNpz(images, data.patientsKnown));
     const args = ['site', 'run', '--dir', own, '--data', npz, ...speed, '--threads', '1'];
