@@ -1,0 +1,133 @@
+/**
+ * De-identification by construction: files in which every text that may name somebody carries a mark. Nothing that is passed on,
+ * kept or said holds one.
+ */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { serialize } from 'node:v8';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { DecodePool } from '../../site-agent/imaging/decode-pool.ts';
+import type { DecodeSettings } from '../../site-agent/imaging/decode-file.ts';
+import { openDicom } from '../../site-agent/imaging/dicom/dicom-image.ts';
+import { type DatasetOptions, readPrivateImages } from '../../site-agent/imaging/read-dataset.ts';
+import { type Ended, cli, temporaryFolder } from '../support/cli-rig.ts';
+import { bodyPart, writeDicomPhantoms } from '../support/dicom-folder.ts';
+import type { Elements } from '../support/dicom-write.ts';
+import { niftiFile } from '../support/nifti-write.ts';
+
+const MARK = 'QXMARKQX';
+const CLASSES = ['chest', 'hand'] as const;
+const root = temporaryFolder();
+
+/** Every value representation that holds text or bytes, public, private, nested and in the file's own head. */
+const marked = (patient: string): Elements => ({
+  '00080005': ['CS', 'ISO_IR 100'],
+  '00080018': ['UI', `1.2.${MARK}`],
+  '00080020': ['DA', MARK],
+  '00080030': ['TM', MARK],
+  '00080050': ['SH', MARK],
+  '00080080': ['LO', `${MARK} hospital`],
+  '00080090': ['PN', `${MARK}^DOCTOR`],
+  '00081030': ['LO', MARK],
+  '0008103e': ['LO', MARK],
+  '00081070': ['PN', MARK],
+  '00081140': ['SQ', [{ '00100010': ['PN', MARK], '00081155': ['UI', MARK] }]],
+  '00091001': ['UN', Buffer.from(MARK)],
+  '00091010': ['LO', MARK],
+  '00100010': ['PN', `${MARK}^JANE`],
+  '00100020': ['LO', `${MARK}-${patient}`],
+  '00100021': ['LO', MARK],
+  '00100030': ['DA', MARK],
+  '00101000': ['LO', MARK],
+  '00101010': ['AS', MARK],
+  '00104000': ['LT', `${MARK} ${MARK}`],
+  '00181030': ['LO', MARK],
+  '0020000d': ['UI', MARK],
+  '00200010': ['SH', MARK],
+  '00204000': ['LT', MARK],
+  '00281055': ['LO', MARK],
+  '00400275': ['SQ', [{ '00321060': ['LO', MARK], '00400007': ['LO', MARK] }]],
+  '0040a124': ['UI', MARK],
+  '0040a730': ['SQ', [{ '0040a160': ['UT', MARK.repeat(50)] }]],
+  '50000030': ['SH', MARK],
+  '60003000': ['OB', Buffer.from(MARK)],
+});
+
+const holds = (bytes: Uint8Array | string): boolean => {
+  const all = Buffer.from(bytes);
+  // Also two bytes a character, as V8 and Windows write text.
+  return all.includes(MARK) || all.includes(Buffer.from(MARK, 'utf16le'));
+};
+const options: DatasetOptions = { size: 28, channels: 1, onBadFile: 'skip', classes: CLASSES, labelTags: ['BodyPartExamined'], threads: 2 }; // prettier-ignore
+
+beforeAll(() => {
+  const files = writeDicomPhantoms(root.at('archive'), { patients: 8, site: 's', classes: CLASSES, more: (patient, label) => ({ ...marked(patient), '00180015': ['CS', bodyPart(label)] }) }); // prettier-ignore
+  // Files that are refused in different ways, with their marks in them.
+  const whole = readFileSync(files[0]);
+  writeFileSync(root.at('archive', 'cut-off'), whole.subarray(0, whole.length - 300));
+  writeFileSync(root.at('archive', 'no-structure'), Buffer.concat([whole.subarray(0, 200), Buffer.from(MARK.repeat(30))])); // prettier-ignore
+  writeFileSync(root.at('archive', 'not-an-image'), MARK.repeat(100));
+  const label = whole.indexOf(bodyPart('chest'));
+  const relabelled = Buffer.from(whole);
+  relabelled.write('QXM', label, 'latin1');
+  writeFileSync(root.at('archive', 'unknown-label'), relabelled);
+  const syntax = Buffer.from(whole);
+  syntax.write(MARK, syntax.indexOf('1.2.840.10008.1.2'), 'latin1');
+  writeFileSync(root.at('archive', 'unknown-syntax'), syntax);
+  mkdirSync(root.at('volumes', 'brain'), { recursive: true });
+  const affine = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]; // prettier-ignore
+  const volume = niftiFile(
+    Array.from({ length: 216 }, (_, i) => i),
+    { dims: [6, 6, 6], affine, text: MARK },
+  );
+  writeFileSync(root.at('volumes', 'brain', 'a.nii'), volume);
+  const lying = Buffer.from(volume);
+  lying.writeInt16LE(30_000, 42);
+  writeFileSync(root.at('volumes', 'brain', 'b.nii.gz'), gzipSync(lying));
+});
+afterAll(() => root[Symbol.dispose]());
+
+test('positive control: the files are full of marks, and a leak would be found', () => {
+  const file = readFileSync(root.at('archive', 'STUDY0', 'IM0'));
+  expect(file.toString('latin1').split(MARK).length).toBeGreaterThan(30);
+  const { dataSet } = { dataSet: openDicom(file, { patientKey: Buffer.from('k'), labelTags: [] }) };
+  expect(holds(serialize({ ...dataSet.facts, leak: `x${MARK}y` }))).toBe(true);
+  expect(holds(readFileSync(root.at('volumes', 'brain', 'a.nii')))).toBe(true);
+});
+
+test('what a thread passes on, byte for byte, holds no mark', async () => {
+  const settings: DecodeSettings = { size: 28, channels: 1, fit: 'crop', recipe: 'by-modality', burnedIn: 'accept', plane: 'axial', everyPixel: false, labelTags: ['BodyPartExamined'], patientKey: Buffer.from('key') }; // prettier-ignore
+  const pool = new DecodePool({ settings, threads: 1 });
+  const files = ['STUDY0/IM0', 'STUDY1/IM1', 'STUDY2/IM2', 'cut-off', 'no-structure', 'not-an-image', 'unknown-syntax'].map((f) => root.at('archive', f)); // prettier-ignore
+  for (const file of [...files, root.at('volumes', 'brain', 'a.nii'), root.at('volumes', 'brain', 'b.nii.gz')]) {
+    // The very bytes that cross to the main thread: V8's serialisation of the answer, refusals with message and stack.
+    const answer = await pool.decode(file).catch((error: Error) => ({ message: error.message, stack: error.stack }));
+    expect([file, holds(serialize(answer))]).toEqual([file, false]);
+  }
+  await pool.close();
+}, 60_000);
+
+test('what is kept in memory and in the cache, and what is said of bad files, holds no mark', async () => {
+  const cache = { path: root.at('cache.sqlite'), key: new Uint8Array(32).fill(3) };
+  const said: unknown[] = [];
+  const { images, bad } = await readPrivateImages(root.at('archive'), { ...options, cache, report: (b) => said.push(b), onFile: (...all) => said.push(all) }); // prettier-ignore
+  expect([images.n, bad.length]).toEqual([8, 5]);
+  const { pixels, labels, patients, classNames, patientGroups } = images;
+  expect(holds(serialize({ pixels, labels, patients, classNames, patientGroups, bad, said }))).toBe(false);
+  for (const file of readdirSync(root.path).filter((name) => name.startsWith('cache.')))
+    expect([file, holds(readFileSync(root.at(file)))]).toEqual([file, false]);
+}, 60_000);
+
+test('what the command line prints holds no mark', async () => {
+  const clean = (ended: Ended) => [ended.code, holds(ended.out + ended.err)];
+  const folder = ['--label-tag', 'BodyPartExamined'];
+  const text = await cli('site', 'check', root.at('archive'), ...folder);
+  const json = await cli('site', 'check', root.at('archive'), ...folder, '--json');
+  const volumes = await cli('site', 'check', root.at('volumes'));
+  expect([clean(text), clean(json), clean(volumes)]).toEqual([[0, false], [0, false], [0, false]]); // prettier-ignore
+  const report = JSON.parse(json.out) as { images: number; bad: { file: string; reason: string }[] };
+  // Without a policy, a code that looks like one is a class of its own.
+  expect([report.images, report.bad.length]).toEqual([9, 4]);
+  expect(join(...report.bad.map((b) => b.reason))).not.toContain('QX');
+}, 120_000);
