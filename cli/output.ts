@@ -1,5 +1,5 @@
 /** Where results go: standard output for what was asked for, standard error for everything said on the way. */
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 
 export const print = (text: string): void => void process.stdout.write(`${text}\n`);
 export const note = (text: string): void => void process.stderr.write(`${text}\n`);
@@ -13,6 +13,12 @@ export const eventLines =
 /** An epsilon as people write it. */
 export const showEpsilon = (epsilon: number | null): string =>
   epsilon === null || !Number.isFinite(epsilon) ? 'infinite' : epsilon.toFixed(2);
+
+/** Puts a file in another's place: after a crash there is the old one or the new one. */
+export function replaceWhole(path: string, text: string, mode = 0o644): void {
+  writeWhole(`${path}.new`, text, mode);
+  renameSync(`${path}.new`, path);
+}
 
 /** Writes a file of its own folder, whole. @param mode - 0600 for what others must not read. */
 export const writeWhole = (path: string, text: string, mode = 0o644): void =>

@@ -8,7 +8,9 @@ import type { CheckedPolicy } from '../shared/policy/load.ts';
 import { declaredClasses } from '../shared/policy/views.ts';
 import { type SiteSize, siteSize } from '../site-agent/core/site-size.ts';
 import type { FileFacts } from '../site-agent/imaging/frame.ts';
+import { type PrivateImages, withoutPatients } from '../site-agent/imaging/private-images.ts';
 import { type DatasetOptions, readPrivateImages } from '../site-agent/imaging/read-dataset.ts';
+import { Withdrawals, withdrawalsPath } from '../site-agent/shell/withdrawals.ts';
 import { progress } from './progress.ts';
 import { type DataOptions, datasetOptions, decodedCache, folderReading } from './site-data.ts';
 
@@ -17,6 +19,8 @@ export interface CheckAgainst {
   readonly policy?: CheckedPolicy;
   readonly siteId?: string;
   readonly dir?: string;
+  /** Of a site that has joined: who is withdrawn is listed beside it. */
+  readonly ledger?: string;
 }
 
 /** Private: true counts, for the site's own operator. */
@@ -61,7 +65,9 @@ export async function checkData(o: DataOptions, against: CheckAgainst): Promise<
   } finally {
     bar.stop();
   }
-  const { images, bad } = read;
+  const { bad } = read;
+  const withdrawn = withdrawnFrom(read.images, o, against);
+  const images = withdrawn.images;
   const perClass = countByClass(images);
   const holders = images.classNames.map(
     (_, k) => images.patientGroups.filter((p) => p.images.some((i) => images.labels[i] === k)).length,
@@ -78,11 +84,20 @@ export async function checkData(o: DataOptions, against: CheckAgainst): Promise<
     refused: byReason(bad),
     masked: seen.masked,
     findings: [
+      ...(withdrawn.count > 0 ? [`${withdrawn.count} patients are withdrawn and left out; files still count above.`] : []),
       ...(unlabelled ? ['No labels are given, so modalities are counted as classes.'] : []),
       ...findingsOf(policy, siteId, { perClass, patients, bad: bad.length }),
     ],
     size: policy === undefined ? null : siteSize(policy, siteId, patients, holders),
   };
+}
+
+/** The patients that a run would draw from, and how many are left out of it. */
+function withdrawnFrom(images: PrivateImages, o: DataOptions, { dir, ledger }: CheckAgainst) {
+  if (dir === undefined || ledger === undefined) return { images, count: 0 };
+  const { patientKey } = decodedCache(dir, o);
+  const kept = withoutPatients(images, new Withdrawals(withdrawalsPath(ledger), patientKey ?? null));
+  return { images: kept, count: images.patientGroups.length - kept.patientGroups.length };
 }
 
 /** Without a policy, any shape serves for counting. */

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BurnedIn, stricterBurnedIn } from '../shared/imaging/recipe-names.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
-import { imagingKey } from '../site-agent/imaging/decode-cache.ts';
+import { imagingKey, patientKeyOf } from '../site-agent/imaging/decode-cache.ts';
 import type { DatasetOptions } from '../site-agent/imaging/read-dataset.ts';
 import type { LabelTag, Plane } from '../site-agent/imaging/reading-words.ts';
 
@@ -56,8 +56,16 @@ export function datasetOptions(policy: CheckedPolicy, o: Omit<DataOptions, 'data
   };
 }
 
-/** Where a site keeps what it decoded, and its key: in its own folder, and only for folders of images. */
-export function decodedCache(dir: string, o: Pick<DataOptions, 'data' | 'cache'>): Pick<DatasetOptions, 'cache'> {
-  if (o.cache === false || !existsSync(o.data) || !statSync(o.data).isDirectory()) return {};
-  return { cache: { path: join(dir, 'images.sqlite'), key: imagingKey(join(dir, 'imaging.key')) } };
+/**
+ * Where a site keeps what it decoded, and its key: in its own folder, and only for folders of images. Ids in headers are
+ * hashed with that key also where nothing is kept: a patient who was withdrawn is known again at the next start.
+ */
+export function decodedCache(
+  dir: string,
+  o: Pick<DataOptions, 'data' | 'cache'>,
+): Pick<DatasetOptions, 'cache' | 'patientKey'> {
+  if (!existsSync(o.data) || !statSync(o.data).isDirectory()) return {};
+  const key = imagingKey(join(dir, 'imaging.key'));
+  const patientKey = patientKeyOf(key);
+  return o.cache === false ? { patientKey } : { patientKey, cache: { path: join(dir, 'images.sqlite'), key } };
 }

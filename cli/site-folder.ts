@@ -15,7 +15,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { FedError } from '../shared/errors.ts';
 import { TlsFingerprint } from '../shared/identity/invite.ts';
-import { PublicSigningKey } from '../shared/identity/jwk.ts';
+import { Kid, PublicSigningKey } from '../shared/identity/jwk.ts';
 import { loadOrCreateSiteKeys, type SiteKeys } from '../shared/identity/keys.ts';
 import { SiteBounds } from '../shared/policy/bounds.ts';
 import { lifetimeEpsilonOfPolicy } from '../shared/policy/cost.ts';
@@ -37,7 +37,11 @@ export const EnrolmentFile = z.strictObject({
   url: z.url({ protocol: /^https$/ }),
   tlsFingerprint: TlsFingerprint.nullable(),
   coordinator: PublicSigningKey,
+  /** The key the roster below was signed with, where the coordinator's was changed since. */
+  joinedUnder: PublicSigningKey.optional(),
   rosterJws: z.string(),
+  /** This site's own signing keys before the one of now: the log before the change has them. */
+  formerKeys: z.array(Kid).optional(),
   /** The ledger of the data set, where several runs share one; absent: `ledger.sqlite` in this folder. */
   ledger: z.string().min(1).optional(),
 });

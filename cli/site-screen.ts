@@ -49,6 +49,8 @@ function lineOf(event: AgentEvent): string | null {
         : 'The images are read. They name no patients: the claim protects single images, not patients.';
     case 'connected':
       return 'Connected.';
+    case 'coordinator-key':
+      return `The coordinator has another key, ${event.kid}, signed by the one before; it is kept.`;
     case 'reconnecting':
       return event.code === 'LINK_LOST' ? 'The coordinator is away; trying again.' : `Not connected: ${event.detail}`;
     case 'declined':

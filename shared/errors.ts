@@ -5,6 +5,7 @@ export const ERRORS = {
   // Identity and the wire
   NOT_AUTHENTICATED: { retry: 'never', say: 'The handshake was not completed.' },
   KEY_UNKNOWN: { retry: 'never', say: 'This key is not in the roster.' },
+  KEYS_CHANGED: { retry: 'next-round', say: 'Keys were changed or revoked while the round was open.' },
   SIGNATURE_INVALID: { retry: 'never', say: 'A signature does not verify.' },
   INVITE_INVALID: { retry: 'never', say: 'The invite is unknown, used, or expired.' },
   HANDSHAKE_REPLAYED: { retry: 'never', say: 'This challenge was answered already or has expired.' },

@@ -50,6 +50,8 @@ export interface SiteAgentOptions {
   readonly scheme?: SiteScheme;
   /** The roster this site was shown when it joined: no plan may go back behind it. */
   readonly joinedRoster?: RosterSeen;
+  /** Thumbprints of signing keys this site had before: the log names them up to where they were changed. */
+  readonly formerKeys?: readonly string[];
   /** A store of this site's own for downloads, nothing else in it: a file store lets them outlive a restart. */
   readonly blobs?: BlobStore;
   /** What a round takes from the policy, and what it may spend; a test may set them. */
@@ -101,6 +103,7 @@ export class SiteAgent {
       siteId: o.siteId,
       keys: o.keys,
       coordinatorKey: o.coordinatorKey,
+      formerKeys: o.formerKeys ?? [],
       link: o.link,
       terms,
       mostSteps: mostStepsOf(terms),

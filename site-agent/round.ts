@@ -47,6 +47,8 @@ export interface SiteParts {
   readonly keys: SiteKeys;
   /** Pinned when the site joined. */
   readonly coordinatorKey: PublicSigningKey;
+  /** Thumbprints of this site's keys before its own of now. */
+  readonly formerKeys: readonly string[];
   readonly link: CoordinatorLink;
   readonly terms: RoundTerms;
   readonly mostSteps: number;

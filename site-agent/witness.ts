@@ -17,7 +17,7 @@ import {
 import type { WitnessMemory } from '../shared/audit/witness.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
-import type { PublicSigningKey } from '../shared/identity/jwk.ts';
+import { type PublicSigningKey, thumbprint } from '../shared/identity/jwk.ts';
 import type { SiteKeys } from '../shared/identity/keys.ts';
 import type { CoordinatorLink } from '../shared/protocol/link.ts';
 import { parseMessage } from '../shared/protocol/messages.ts';
@@ -31,6 +31,8 @@ export interface WitnessParts {
   readonly link: CoordinatorLink;
   readonly outbox: Outbox;
   readonly clock: Clock;
+  /** Thumbprints of this site's keys before its own of now. */
+  readonly formerKeys?: readonly string[];
   /** Shown every entry on the way, in order; it throws to refuse the log. */
   readonly observe?: ((draft: LogDraft, index: number) => void) | undefined;
 }
@@ -64,7 +66,11 @@ export async function followLog(p: WitnessParts, runId: string, to: LogHead): Pr
   const arrived = arrive(at, to);
   // A log that gives this site another key would let somebody else speak for it.
   const own = arrived.keys[p.siteId];
-  if (own !== undefined && own.x !== p.keys.signing.x)
+  const former =
+    own !== undefined &&
+    memory.keys[p.siteId]?.x !== p.keys.signing.x &&
+    p.formerKeys?.includes(thumbprint(own)) === true;
+  if (own !== undefined && own.x !== p.keys.signing.x && !former)
     throw new FedError('LOG_INVALID', `the log enrols ${p.siteId} with a key that it does not hold`);
   return arrived;
 }

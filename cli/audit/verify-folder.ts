@@ -1,8 +1,14 @@
 /** `audit verify`: the log's own audit, and what lies beside it in the folder. */
 import { hashJson } from '../../shared/audit/canonical.ts';
-import { openCheckpoint } from '../../shared/audit/checkpoint.ts';
+import { openCheckpointOfAny } from '../../shared/audit/checkpoint.ts';
+import { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import { hashOfBase64, hashOfHex } from '../../shared/audit/log.ts';
 import { verifyConsistency } from '../../shared/audit/merkle.ts';
+import {
+  type CoordinatorKeys,
+  coordinatorKeysOf,
+  type KeyChangeEntry,
+} from '../../shared/audit/verify/coordinator-keys.ts';
 import type { Findings } from '../../shared/audit/verify/findings.ts';
 import type { CheckpointLine, KeysFile } from '../../shared/audit/verify/folder-format.ts';
 import { type AuditReport, reportOf } from '../../shared/audit/verify/report.ts';
@@ -10,7 +16,9 @@ import type { ReplayResult } from '../../shared/audit/verify/replay.ts';
 import type { AuditTrust } from '../../shared/audit/verify/run-audit.ts';
 import { type LogAudit, auditLog } from '../../shared/audit/verify/verify-log.ts';
 import { FedError } from '../../shared/errors.ts';
+import { thumbprint } from '../../shared/identity/jwk.ts';
 import { verifyRoster } from '../../shared/identity/roster.ts';
+import { claimedKid } from '../../shared/identity/signed.ts';
 import { AuditFolder } from './read-folder.ts';
 
 export interface VerifyOptions {
@@ -35,6 +43,7 @@ export async function verifyFolder(dir: string, o: VerifyOptions): Promise<Audit
       return [];
     }
   };
+  const coordinators = await coordinatorKeysOf(await keyChanges(folder), trust.coordinator);
   const checkpoints = read(() => folder.checkpoints());
   const proofs = read(() => folder.proofs());
   const audit = await auditLog({
@@ -43,6 +52,7 @@ export async function verifyFolder(dir: string, o: VerifyOptions): Promise<Audit
     checkpoints,
     policyOf: (sha256) => folder.policy(sha256),
     trust,
+    coordinators,
   });
   const { findings, run } = audit;
   for (const detail of wrong) findings.problem('FOLDER', null, detail);
@@ -51,10 +61,35 @@ export async function verifyFolder(dir: string, o: VerifyOptions): Promise<Audit
     findings.problem('FOLDER', null, `the folder says it is of run ${about.runId}`);
   checkProofs(checkpoints, proofs, findings);
   if (o.known != null) checkKnown(o.known, audit, checkpoints, folder);
-  await checkRoster(folder.roster(), audit, trust);
+  await checkRoster(folder.roster(), audit, coordinators);
   const manifests = checkReleases(folder, audit);
   const replay = await replayed(folder, audit);
   return reportOf(audit, { keysFrom: o.keys === null ? 'folder' : 'given', replay, manifests });
+}
+
+/** Changes of the coordinator's key, looked for before the log is read: a later one says whose the first plans are. */
+async function keyChanges(folder: AuditFolder): Promise<KeyChangeEntry[]> {
+  const changes: KeyChangeEntry[] = [];
+  try {
+    for await (const line of folder.log()) {
+      if (!line.includes('"coordinator-key-changed"')) continue;
+      const { data: entry } = LogEntry.safeParse(jsonOrNull(line));
+      const { data: draft } = LogDraft.safeParse(entry && { kind: entry.kind, body: entry.body });
+      if (entry && draft?.kind === 'coordinator-key-changed') changes.push({ index: entry.index, body: draft.body });
+    }
+  } catch (error) {
+    // What cannot be read is said when the log is.
+    if (!(error instanceof FedError)) throw error;
+  }
+  return changes;
+}
+
+function jsonOrNull(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return null;
+  }
 }
 
 /** Fingerprints per site, of keys that were handed over; null when none were. */
@@ -95,7 +130,7 @@ function checkKnown(
   folder: AuditFolder,
 ) {
   try {
-    const known = openCheckpoint(note, run.runId ?? '', run.trust.coordinator).head;
+    const known = openCheckpointOfAny(note, run.runId ?? '', run.coordinators.believed).head;
     const root = rootAt(known.size, checkpoints, folder);
     if (known.size > head.size)
       findings.problem(
@@ -123,10 +158,12 @@ function rootAt(size: number, checkpoints: readonly CheckpointLine[], folder: Au
 }
 
 /** The signed roster and the log give every site the same key. */
-async function checkRoster(jws: string | null, { run, findings }: LogAudit, trust: AuditTrust): Promise<void> {
+async function checkRoster(jws: string | null, { run, findings }: LogAudit, keys: CoordinatorKeys): Promise<void> {
   if (jws === null) return findings.gap('the signed roster is not in the folder');
   try {
-    const roster = await verifyRoster(jws, trust.coordinator, null);
+    const kid = claimedKid(jws);
+    const signer = keys.believed.find((key) => thumbprint(key) === kid) ?? keys.believed[0];
+    const roster = await verifyRoster(jws, signer, null);
     for (const { siteId, signing, status } of roster.sites) {
       const site = run.sites.get(siteId);
       if (site === undefined) continue;

@@ -33,6 +33,41 @@ export function addSite(program: Command): void {
   });
 
   group
+    .command('withdraw')
+    .description('leave a patient out from now on, also of a run that is under way; nothing is sent')
+    .argument('<patient>', 'as the data name the patient: CSV column, folder, or PatientID')
+    .requiredOption('--dir <folder>', 'folder of this site')
+    .addOption(new Option('--reason <why>', 'why').choices(['consent', 'other-site']).default('consent'))
+    .option('--issuer <text>', 'IssuerOfPatientID of a DICOM header, where it has one', '')
+    .option('--undo', 'the patient comes back', false)
+    .option('--json', 'as one JSON object', false)
+    .action(withdraw);
+
+  group
+    .command('rotate')
+    .description('new keys for this site with a new invite, for keys that were lost, stolen or are old; all else stays')
+    .requiredOption('--dir <folder>', 'folder of this site')
+    .requiredOption('--invite <string>', 'the string the coordinator’s operator handed over; - reads standard input')
+    .action(async ({ dir, invite }: Folder & { invite: string }) => {
+      const [{ rotateSite }, { readFileSync }] = await Promise.all([import('../site-keys.ts'), import('node:fs')]);
+      const { siteId, kid } = await rotateSite(dir, invite === '-' ? readFileSync(0, 'utf8') : invite);
+      print(`${siteId} has new keys, thumbprint ${kid}`);
+      note('The old keys are not accepted any more. Start the agent again; it goes on with the same ledger.');
+    });
+
+  group
+    .command('repin')
+    .description('accept another key of the coordinator, compared by hand: its old one is lost and signs nothing')
+    .requiredOption('--dir <folder>', 'folder of this site')
+    .requiredOption('--key <x>', 'the key, as veilgan coordinator show-key prints it; not from the line it came by')
+    .option('--tls <sha256>', 'and another certificate, where that changed too')
+    .action(async ({ dir, key, tls }: Folder & { key: string; tls?: string }) => {
+      const { repinSite } = await import('../site-keys.ts');
+      print(`pinned, thumbprint ${repinSite(dir, key, tls).kid}`);
+      note('Whoever holds that key is the coordinator for this site from now on.');
+    });
+
+  group
     .command('ledger')
     .description('what was spent on this site’s patients, and what is left')
     .option('--dir <folder>', 'folder of this site')
@@ -70,7 +105,7 @@ async function check(folder: string | undefined, { dir, json, policy, ...o }: Ch
   if (data === undefined) throw new FedError('PARAMETER_INVALID', 'no images are named: site check FOLDER');
   const joined = dir === undefined ? undefined : openSite(dir);
   const against = joined
-    ? { policy: joined.policy, siteId: joined.enrolment.siteId, dir: joined.dir }
+    ? { policy: joined.policy, siteId: joined.enrolment.siteId, dir: joined.dir, ledger: joined.ledger }
     : policy === undefined
       ? {}
       : { policy: readPolicy(policy) };
@@ -91,7 +126,20 @@ const withReading = (command: Command): Command =>
     .addOption(new Option('--split <name>', 'which part of a set that has parts').choices(['train', 'val', 'test']))
     .addOption(
       new Option('--on-bad-file <what>', 'what an unreadable image does').choices(['refuse', 'skip']).default('refuse'),
-    );
+    )
+    .option('--no-cache', 'keep nothing that was decoded; by default it is kept in the site’s folder, encrypted');
+
+async function withdraw(
+  patient: string,
+  o: Folder & { reason: 'consent' | 'other-site'; issuer: string; undo: boolean; json: boolean },
+): Promise<void> {
+  const [{ openSite }, { withdrawPatient, withdrawalText }] = await Promise.all([
+    import('../site-folder.ts'),
+    import('../site-withdraw.ts'),
+  ]);
+  const report = withdrawPatient(openSite(o.dir), { patient, ...o }, Date.now());
+  print(o.json ? JSON.stringify(report) : withdrawalText(report));
+}
 
 interface LedgerOptions {
   dir?: string;

@@ -132,6 +132,25 @@ export function noteRefusal(record: RoundRecord, siteId: string, place: AnswerPl
   };
 }
 
+/**
+ * A site's keys were changed or revoked while the attempt is open: what it sent under the old ones stays as it is, and
+ * nothing more is awaited of it. The next attempt knows the new keys.
+ */
+export function bar(record: RoundRecord, siteId: string): Decision {
+  const code = 'KEYS_CHANGED' satisfies ErrorCode;
+  const inIt = record.status === 'collecting' && record.plan.invited.includes(siteId);
+  if (!inIt || record.out[siteId] !== undefined) return unchanged(record);
+  const { round, attempt } = record.plan;
+  return {
+    next: {
+      ...record,
+      refused: [...record.refused, `${siteId} ${code}`],
+      out: { ...record.out, [siteId]: code },
+    },
+    log: [{ kind: 'refused', body: { round, attempt, phase: record.phase, siteId, code } }],
+  };
+}
+
 /** A phase as its answers stand: who is in, who is still awaited, who could still come. */
 export function tally(record: RoundRecord) {
   const isOut = (s: string) => record.out[s] !== undefined;

@@ -4,7 +4,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { FedError } from '../../shared/errors.ts';
 import { type Binding, checkJoin, type Join } from '../../shared/identity/handshake.ts';
 import { signInvite, verifyInvite } from '../../shared/identity/invite.ts';
-import { publicPart } from '../../shared/identity/jwk.ts';
+import { type PublicSigningKey, publicPart } from '../../shared/identity/jwk.ts';
 import type { SigningKeys } from '../../shared/identity/keys.ts';
 import {
   activeSite,
@@ -50,13 +50,22 @@ interface Loaded {
 /** Invites, joins and the roster: loads, asks the pure core, signs, saves. */
 export class IdentityService {
   readonly keys: SigningKeys;
+  /** What former keys of this coordinator have signed, oldest first: how sites come from theirs to `keys`. */
+  readonly succession: readonly string[];
   readonly #store: IdentityStore;
   readonly #clock: Pick<Clock, 'now'>;
   readonly #listeners = new Set<(roster: Roster) => void>();
   #now: Loaded;
 
-  private constructor(keys: SigningKeys, store: IdentityStore, clock: Pick<Clock, 'now'>, now: Loaded) {
+  private constructor(
+    keys: SigningKeys,
+    succession: readonly string[],
+    store: IdentityStore,
+    clock: Pick<Clock, 'now'>,
+    now: Loaded,
+  ) {
     this.keys = keys;
+    this.succession = succession;
     this.#store = store;
     this.#clock = clock;
     this.#now = now;
@@ -64,18 +73,36 @@ export class IdentityService {
 
   /**
    * Opens the store; the first time, signs an empty roster.
-   * @throws {FedError} STORE_CORRUPT when the roster there is not what this key signed.
+   * @param o.former - public keys this coordinator had before: a roster that one of them signed is signed anew.
+   * @param o.signerLost - the key before was lost, and with it who it was: the roster is taken as it is stored.
+   * @throws {FedError} STORE_CORRUPT when the roster there is not what one of these keys signed.
    */
-  static async open(keys: SigningKeys, store: IdentityStore, clock: Pick<Clock, 'now'>): Promise<IdentityService> {
+  static async open(
+    keys: SigningKeys,
+    store: IdentityStore,
+    clock: Pick<Clock, 'now'>,
+    o: {
+      readonly succession?: readonly string[];
+      readonly former?: readonly PublicSigningKey[];
+      readonly signerLost?: boolean;
+    } = {},
+  ): Promise<IdentityService> {
+    const succession = o.succession ?? [];
     const loaded = await store.load();
     if (loaded) {
-      const signed = await verifyRoster(loaded.identity.rosterJws, publicPart(keys.signing), null).catch(() => null);
-      if (!signed || rosterSeen(signed).sha256 !== rosterSeen(loaded.identity.roster).sha256)
+      const by = await signerOf(loaded.identity, [publicPart(keys.signing), ...(o.former ?? [])]);
+      if (by === null && o.signerLost !== true)
         throw new FedError('STORE_CORRUPT', `the stored roster was not signed by ${keys.kid}`);
-      return new IdentityService(keys, store, clock, loaded);
+      if (by === 0) return new IdentityService(keys, succession, store, clock, loaded);
+      // The same roster under the key of now: its version stays, so that no site has seen a newer one.
+      const { roster } = loaded.identity;
+      const identity = { ...loaded.identity, rosterJws: await signRoster(keys, roster, clock.now()) };
+      if (!(await store.save(identity, loaded.revision)))
+        throw new FedError('INTERNAL', 'the identity store changed while the roster was signed anew');
+      return new IdentityService(keys, succession, store, clock, { revision: loaded.revision + 1, identity });
     }
     const rosterJws = await signRoster(keys, EMPTY_ROSTER, clock.now());
-    return new IdentityService(keys, store, clock, {
+    return new IdentityService(keys, succession, store, clock, {
       revision: 0,
       identity: { invites: [], roster: EMPTY_ROSTER, rosterJws },
     });
@@ -112,6 +139,12 @@ export class IdentityService {
     const invite = await signInvite(this.keys, { jti, siteId, url, tlsFingerprint, nowMs, ttlMs });
     await this.#change((m) => issueInvite(m, { jti, siteId, expMs: nowMs + ttlMs }, nowMs));
     return { jti, invite };
+  }
+
+  /** Reads what another process has changed: an operator's command beside a coordinator that runs. */
+  async refresh(): Promise<void> {
+    const loaded = await this.#store.load();
+    if (loaded !== null && loaded.revision > this.#now.revision) this.#adopt(loaded);
   }
 
   async withdraw(jti: string): Promise<void> {
@@ -156,4 +189,14 @@ export class IdentityService {
     this.#now = now;
     if (changed) for (const listener of this.#listeners) listener(this.roster);
   }
+}
+
+/** Which of these keys signed the roster that is stored; null when none did. */
+async function signerOf(identity: StoredIdentity, keys: readonly PublicSigningKey[]): Promise<number | null> {
+  const { sha256 } = rosterSeen(identity.roster);
+  for (const [i, key] of keys.entries()) {
+    const signed = await verifyRoster(identity.rosterJws, key, null).catch(() => null);
+    if (signed !== null && rosterSeen(signed).sha256 === sha256) return i;
+  }
+  return null;
 }

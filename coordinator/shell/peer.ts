@@ -127,7 +127,8 @@ export class Peer {
     const binding = { nonce: Buffer.from(nonce).toString('base64url'), tlsFingerprint: this.#o.tlsFingerprint };
     const nowMs = this.#o.clock.now();
     this.#challenge = { ...binding, expiresMs: nowMs + this.#o.limits.handshakeMs };
-    return proveCoordinator(this.#o.identity.keys, hello.nonce, binding, nowMs);
+    const { keys, succession } = this.#o.identity;
+    return proveCoordinator(keys, hello.nonce, binding, nowMs, succession);
   }
 
   async #prove(message: z.infer<typeof Prove>): Promise<unknown> {

@@ -193,6 +193,10 @@ class MemoryTx implements Tx {
     const key = `${runId} ${pad(size)}`;
     if (!this.#t.checkpoints.has(key)) this.#t.checkpoints.set(key, canonicalJson({ size, note }));
   }
+  async replaceCheckpoint(runId: string, size: number, note: string) {
+    const key = `${runId} ${pad(size)}`;
+    if (this.#t.checkpoints.has(key)) this.#t.checkpoints.set(key, canonicalJson({ size, note }));
+  }
   async checkpoint(runId: string, size: number) {
     const stored = read<{ size: number; note: string }>(this.#t.checkpoints.get(`${runId} ${pad(size)}`));
     return stored && this.#withCosignatures(runId, stored);

@@ -212,6 +212,9 @@ class SqliteTx implements Tx {
   async putCheckpoint(runId: string, size: number, note: string) {
     this.#write('INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?)', runId, size, note);
   }
+  async replaceCheckpoint(runId: string, size: number, note: string) {
+    this.#write('UPDATE checkpoints SET note = ? WHERE run = ? AND size = ?', note, runId, size);
+  }
   async checkpoint(runId: string, size: number) {
     return this.#checkpoints('SELECT size, note FROM checkpoints WHERE run = ? AND size = ?', runId, size)[0] ?? null;
   }

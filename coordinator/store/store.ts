@@ -164,6 +164,8 @@ export interface Tx {
   logNodes(runId: string, ids: readonly NodeId[]): Promise<Hash[]>;
   /** Keeps a checkpoint as the coordinator signed it: the note without cosignatures. One size has one note. */
   putCheckpoint(runId: string, size: number, note: string): Promise<void>;
+  /** Puts another note in the place of the one of this size: the same head, with one more signature of the coordinator. */
+  replaceCheckpoint(runId: string, size: number, note: string): Promise<void>;
   /** The checkpoint of exactly this size, with the cosignatures that have come in; null when none was signed. */
   checkpoint(runId: string, size: number): Promise<StoredCheckpoint | null>;
   /** The checkpoints of at least this size, ascending. */

@@ -42,6 +42,19 @@ export function signCheckpoint(runId: string, head: LogHead, key: PrivateSigning
   return formatNote(text, [signNote(text, originOf(runId), key)]);
 }
 
+/**
+ * The same checkpoint signed by another key of the coordinator as well: its key was changed, and who has pinned the new one
+ * has to be able to rest on what was cosigned before. Lines that are there stay, cosignatures among them.
+ * @throws {FedError} LOG_INVALID when it is no checkpoint of this run.
+ */
+export function alsoSigned(note: string, runId: string, key: PrivateSigningKey): string {
+  const { text, signatures } = parseNote(note);
+  parseCheckpointText(text, runId);
+  if (signatures.some((s) => verifyNote(text, s, originOf(runId), key))) return note;
+  const lines = note.slice(text.length + 1);
+  return `${formatNote(text, [signNote(text, originOf(runId), key)])}${lines}`;
+}
+
 /** A witness' line under a checkpoint of this head. */
 export const cosignCheckpoint = (runId: string, head: LogHead, siteId: string, key: PrivateSigningKey, nowMs: number) =>
   cosignNote(checkpointText(runId, head), witnessName(siteId), key, nowMs);
@@ -65,6 +78,13 @@ export function openCheckpoint(note: string, runId: string, coordinator: PublicS
   const signed = parsed.signatures.some((s) => verifyNote(parsed.text, s, originOf(runId), coordinator));
   if (!signed) throw new FedError('SIGNATURE_INVALID', `checkpoint ${head.size} is not signed by the coordinator`);
   return { head, note: parsed };
+}
+
+/** The same where the coordinator's key was changed: any of its keys will do. @throws as `openCheckpoint` */
+export function openCheckpointOfAny(note: string, runId: string, keys: readonly PublicSigningKey[]): OpenedCheckpoint {
+  const parsed = parseNote(note);
+  const signer = keys.find((key) => parsed.signatures.some((s) => verifyNote(parsed.text, s, originOf(runId), key)));
+  return openCheckpoint(note, runId, signer ?? keys[0]);
 }
 
 /**

@@ -50,6 +50,15 @@ export const LogDraft = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('site-keys-changed'), body: z.strictObject({ siteId: SiteId, ...Keys }) }),
   z.strictObject({ kind: z.literal('site-revoked'), body: z.strictObject({ siteId: SiteId }) }),
   z.strictObject({
+    kind: z.literal('coordinator-key-changed'),
+    /** From here on the coordinator signs with `to`. The old key's own statement; null, and no `from`, where it was lost. */
+    body: z.strictObject({
+      from: PublicSigningKey.nullable(),
+      to: PublicSigningKey,
+      statement: CompactJws.nullable(),
+    }),
+  }),
+  z.strictObject({
     kind: z.literal('site-adopted'),
     /** `statement` is the site's own JWS: this policy, in this run, with this software. */
     body: z.strictObject({ siteId: SiteId, policySha256: Sha256Hex, software: Software, statement: CompactJws }),

@@ -7,6 +7,7 @@ import { MAX_INVITE_CHARS, TlsFingerprint } from './invite.ts';
 import type { PublicKeys, SigningKeys, SiteKeys } from './keys.ts';
 import { publicKeys } from './keys.ts';
 import { signJson, verifyJson } from './signed.ts';
+import { followSuccession, SuccessionChain } from './succession.ts';
 
 /**
  * How the two ends of a fresh TLS connection prove who they are, both halves side by side:
@@ -22,7 +23,12 @@ import { signJson, verifyJson } from './signed.ts';
 export const PROTOCOL_VERSION = 1;
 
 export const Hello = z.strictObject({ protocol: z.literal(PROTOCOL_VERSION), nonce: Bytes32 });
-export const Challenge = z.strictObject({ nonce: Bytes32, proof: z.string().max(2048) });
+export const Challenge = z.strictObject({
+  nonce: Bytes32,
+  proof: z.string().max(2048),
+  /** Where the coordinator's key was changed: how a site that has pinned an older one comes to the one of now. */
+  succession: SuccessionChain.optional(),
+});
 export type Challenge = z.infer<typeof Challenge>;
 export const Prove = z.strictObject({ siteId: SiteId, jws: z.string().max(2048) });
 export const Join = z.strictObject({
@@ -51,34 +57,38 @@ export interface Binding {
   readonly tlsFingerprint: string;
 }
 
-/** The coordinator answers a hello. */
+/** The coordinator answers a hello. @param succession - statements of its former keys, oldest first. */
 export async function proveCoordinator(
   keys: SigningKeys,
   siteNonce: string,
   b: Binding,
   nowMs: number,
+  succession: readonly string[] = [],
 ): Promise<Challenge> {
   const proof = await signJson(keys, { siteNonce, ...b }, { typ: TYP.coordinator, audience: ANY_SITE, nowMs });
-  return { nonce: b.nonce, proof };
+  return { nonce: b.nonce, proof, ...(succession.length > 0 && { succession: [...succession] }) };
 }
 
 /**
  * The site checks the answer, before it signs or sends anything of its own.
+ * @returns the key the coordinator has proved: the pinned one, or one that it leads to by signatures of every key between.
  * @throws {FedError} COORDINATOR_UNKNOWN
  */
 export async function checkCoordinator(
   challenge: Challenge,
   pinned: PublicSigningKey,
   mine: { siteNonce: string; tlsFingerprint: string },
-): Promise<void> {
+): Promise<PublicSigningKey> {
   try {
-    const { body } = await verifyJson(challenge.proof, pinned, {
+    const key = await followSuccession(pinned, challenge.succession ?? []);
+    const { body } = await verifyJson(challenge.proof, key, {
       typ: TYP.coordinator,
       audience: ANY_SITE,
       schema: CoordinatorProof,
     });
     if (body.siteNonce !== mine.siteNonce || body.nonce !== challenge.nonce) throw new Error('another nonce');
     if (body.tlsFingerprint !== mine.tlsFingerprint) throw new Error('another certificate: someone is in the middle');
+    return key;
   } catch (error) {
     throw new FedError('COORDINATOR_UNKNOWN', error instanceof Error ? error.message : 'malformed', { cause: error });
   }

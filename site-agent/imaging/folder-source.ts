@@ -36,6 +36,8 @@ export interface FolderOptions {
   readonly timeoutMs?: number;
   /** Where decoded tensors are kept between starts, and under which key. */
   readonly cache?: { readonly path: string; readonly key: Uint8Array };
+  /** What DICOM ids are hashed with, when not by the cache's key: then a patient has the same name at every start. */
+  readonly patientKey?: Uint8Array;
   /** Told of every file that was decoded: facts, and how many pictures. */
   readonly onFile?: (file: string, facts: FileFacts, pictures: number, masked: number) => void;
 }
@@ -81,7 +83,7 @@ function decodeSettings(o: ReadOptions & FolderOptions): DecodeSettings {
     plane: o.plane ?? 'axial',
     everyPixel: o.everyPixel === true,
     labelTags: o.labelTags ?? [],
-    patientKey: o.cache === undefined ? randomBytes(32) : patientKeyOf(o.cache.key),
+    patientKey: o.patientKey ?? (o.cache === undefined ? randomBytes(32) : patientKeyOf(o.cache.key)),
     ...(o.valueRange === undefined ? {} : { valueRange: o.valueRange }),
     ...(o.perFile === undefined ? {} : { perFile: o.perFile }),
   };

@@ -2,7 +2,7 @@ import type { Socket } from 'socket.io-client';
 import { type Clock, systemClock } from '../../shared/clock.ts';
 import { FedError } from '../../shared/errors.ts';
 import { proveSite } from '../../shared/identity/handshake.ts';
-import { thumbprint } from '../../shared/identity/jwk.ts';
+import { type PublicSigningKey, thumbprint } from '../../shared/identity/jwk.ts';
 import type { SigningKeys } from '../../shared/identity/keys.ts';
 import { checkSendable } from '../../shared/protocol/direct-link.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
@@ -19,6 +19,11 @@ export interface ConnectOptions extends CoordinatorAddress {
   readonly handshakeTimeoutMs?: number;
   readonly clock?: Clock;
   readonly random?: RandomBytes;
+  /**
+   * The coordinator has proved a key to which the pinned one gave way. Called before anything is sent under it; what it
+   * keeps must be durable when it returns, so that the old key is never accepted again.
+   */
+  readonly onCoordinatorKey?: (key: PublicSigningKey) => void;
 }
 
 export interface Backoff {
@@ -68,6 +73,8 @@ export function connect(o: ConnectOptions): SiteConnection {
 
 class ReconnectingLink implements SiteConnection {
   readonly #o: Required<ConnectOptions>;
+  /** What is accepted now: moves forward alone. */
+  #coordinator: PublicSigningKey;
   readonly #wakes = new Set<() => void>();
   readonly #states = new Set<(state: LinkState) => void>();
   #state: LinkState = { kind: 'connecting' };
@@ -82,8 +89,10 @@ class ReconnectingLink implements SiteConnection {
       handshakeTimeoutMs: 20_000,
       clock: systemClock,
       random: secureBytes,
+      onCoordinatorKey: () => undefined,
       ...o,
     };
+    this.#coordinator = o.coordinator;
     void this.#dial();
   }
 
@@ -134,10 +143,14 @@ class ReconnectingLink implements SiteConnection {
     this.#become({ kind: 'connecting' });
     let socket: Socket | null = null;
     try {
-      const dialled = await dial(this.#o, { timeoutMs, random });
+      const dialled = await dial({ ...this.#o, coordinator: this.#coordinator }, { timeoutMs, random });
       socket = dialled.socket;
+      if (dialled.coordinator.x !== this.#coordinator.x) {
+        this.#o.onCoordinatorKey(dialled.coordinator);
+        this.#coordinator = dialled.coordinator;
+      }
       const lost = this.#watch(socket);
-      const answer = await proveSite(keys, siteId, thumbprint(this.#o.coordinator), dialled.binding, clock.now());
+      const answer = await proveSite(keys, siteId, thumbprint(this.#coordinator), dialled.binding, clock.now());
       await request(socket, timeoutMs, 'prove', answer);
       if (this.#closed() || !socket.connected) throw new FedError('LINK_LOST', 'closed during the handshake');
       this.#socket = socket;

@@ -18,6 +18,8 @@ export interface Dialled {
   readonly socket: Socket;
   /** What this site must sign to prove itself on this connection. */
   readonly binding: Binding;
+  /** The key the coordinator has proved: the pinned one, or the one it has given way to. */
+  readonly coordinator: PublicSigningKey;
 }
 
 /**
@@ -46,8 +48,8 @@ export async function dial(a: CoordinatorAddress, o: { timeoutMs: number; random
     const siteNonce = Buffer.from(bytes).toString('base64url');
     const answer = await request(socket, o.timeoutMs, 'hello', { protocol: PROTOCOL_VERSION, nonce: siteNonce });
     const challenge = parseMessage(Challenge, answer);
-    await checkCoordinator(challenge, a.coordinator, { siteNonce, tlsFingerprint });
-    return { socket, binding: { nonce: challenge.nonce, tlsFingerprint } };
+    const coordinator = await checkCoordinator(challenge, a.coordinator, { siteNonce, tlsFingerprint });
+    return { socket, binding: { nonce: challenge.nonce, tlsFingerprint }, coordinator };
   } catch (error) {
     socket.disconnect();
     throw error instanceof FedError ? error : new FedError('LINK_LOST', `cannot reach ${a.url}`, { cause: error });

@@ -5,13 +5,14 @@
 import { verifyBytesAside } from '../../identity/ed25519.ts';
 import type { PublicSigningKey } from '../../identity/jwk.ts';
 import type { RoundPlan } from '../../protocol/plan.ts';
-import { openCheckpoint, witnessName, witnessOf } from '../checkpoint.ts';
+import { openCheckpointOfAny, witnessName, witnessOf } from '../checkpoint.ts';
 import { headOf, hexOf } from '../log.ts';
 import type { LogHead } from '../log.ts';
 import { rootOf } from '../merkle.ts';
 import type { Frontier } from '../merkle.ts';
 import { cosignatureClaim } from '../note.ts';
 import type { Note, NoteSignature } from '../note.ts';
+import type { CoordinatorKeys } from './coordinator-keys.ts';
 import type { Findings } from './findings.ts';
 import type { SignatureQueue } from './signature-queue.ts';
 import type { SiteAudit } from './run-audit.ts';
@@ -27,7 +28,7 @@ export interface CheckpointSummary {
 
 interface Parts {
   readonly runId: () => string | null;
-  readonly coordinator: PublicSigningKey;
+  readonly coordinators: CoordinatorKeys;
   readonly sites: ReadonlyMap<string, SiteAudit>;
   readonly findings: Findings;
   readonly queue: SignatureQueue;
@@ -42,6 +43,7 @@ export class CheckpointAudit {
   /** By size; whatever a plan or the folder shows. */
   readonly seen = new Map<number, CheckpointSummary>();
   readonly #lines = new Map<string, Promise<boolean>>();
+  readonly #early: { note: Note; size: number; signature: NoteSignature; site: SiteAudit }[] = [];
   #lastPlan: number | null = null;
 
   constructor(parts: Parts) {
@@ -103,6 +105,8 @@ export class CheckpointAudit {
         );
       return;
     }
+    if (this.#p.coordinators.at(index) === null)
+      return this.#p.findings.gap('checkpoints signed with a key of the coordinator that is not known to be its own');
     const opened = this.#open(plan.witnessed, index);
     if (opened === null) return;
     const { head, note } = opened;
@@ -121,7 +125,7 @@ export class CheckpointAudit {
   #open(note: string, index: number | null): { head: LogHead; note: Note } | null {
     try {
       // Coordinator signatures are few: one a checkpoint.
-      return openCheckpoint(note, this.#p.runId() ?? '', this.#p.coordinator);
+      return openCheckpointOfAny(note, this.#p.runId() ?? '', this.#p.coordinators.believed);
     } catch (error) {
       this.#p.findings.problem('CHECKPOINT', index, error instanceof Error ? error.message : 'no checkpoint');
       return null;
@@ -141,6 +145,8 @@ export class CheckpointAudit {
       const key = site.keys.findLast(
         (k) => cosignatureClaim(note.text, signature, witnessName(site.siteId), k) !== null,
       );
+      // With a key that the log may still come to: a site whose keys were changed cosigns again.
+      if (key === undefined && plan === null) return void this.#early.push({ note, size, signature, site });
       if (key === undefined || !(await this.#holds(note.text, signature, site.siteId, key)))
         return findings.problem(
           'SIGNATURE',
@@ -157,6 +163,22 @@ export class CheckpointAudit {
         findings.problem('QUORUM', plan.index, detail);
       }),
     );
+  }
+
+  /** The log was read: what was cosigned with keys that came later is checked now. */
+  finish(): void {
+    for (const { note, size, signature, site } of this.#early.splice(0)) {
+      const key = site.keys.findLast(
+        (k) => cosignatureClaim(note.text, signature, witnessName(site.siteId), k) !== null,
+      );
+      const holds = key === undefined ? Promise.resolve(false) : this.#holds(note.text, signature, site.siteId, key);
+      this.#p.queue.add(
+        holds.then((good) => {
+          if (good) this.seen.get(size)?.cosigners.add(site.siteId);
+          else this.#p.findings.problem('SIGNATURE', null, `cosignature of ${site.siteId} under ${size} entries`);
+        }),
+      );
+    }
   }
 
   #holds(text: string, s: NoteSignature, siteId: string, key: PublicSigningKey): Promise<boolean> {

@@ -55,6 +55,7 @@ type RoundDraft = Exclude<
       | 'site-enrolled'
       | 'site-keys-changed'
       | 'site-revoked'
+      | 'coordinator-key-changed'
       | 'site-adopted'
       | 'epsilon-statement'
       | 'released'
@@ -141,13 +142,16 @@ export class RoundAudit {
   }
 
   #plan({ index, timeMs }: LogEntry, b: BodyOf<'plan'>): void {
-    const { findings, terms, trust, runId } = this.#run;
+    const { findings, terms, coordinators, runId } = this.#run;
     const { data: plan } = RoundPlan.safeParse(bodyOf(b.plan));
     if (plan === undefined) return this.#wrong('POLICY', index, 'no plan under the coordinator’s signature');
     const said = canonicalJson(plan);
-    this.#run.verified(index, 'the coordinator', trust.coordinator, b.plan, PLAN_TYP, z.unknown(), (body) => {
-      if (canonicalJson(body) !== said) this.#wrong('SIGNATURE', index, 'the plan is not what was signed');
-    });
+    const key = coordinators.at(index);
+    if (key === null) findings.gap('plans signed with a key of the coordinator that is not known to be its own');
+    else
+      this.#run.verified(index, 'the coordinator', key, b.plan, PLAN_TYP, z.unknown(), (body) => {
+        if (canonicalJson(body) !== said) this.#wrong('SIGNATURE', index, 'the plan is not what was signed');
+      });
     const name = `plan ${plan.round}.${plan.attempt}`;
     const same = b.round === plan.round && b.attempt === plan.attempt && plan.runId === runId;
     if (!same || canonicalJson(b.checkpoint) !== canonicalJson(plan.checkpoint) || sha256Hex(b.plan) !== b.planSha256)

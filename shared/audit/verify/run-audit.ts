@@ -17,6 +17,7 @@ import { bodyOf } from '../jws-body.ts';
 import { EpsilonTable, SiteAccount } from './account.ts';
 import type { Findings } from './findings.ts';
 import { RoundAudit } from './round-audit.ts';
+import type { CoordinatorKeys } from './coordinator-keys.ts';
 import type { SignatureQueue } from './signature-queue.ts';
 
 /** What the run's log says of one site. */
@@ -51,6 +52,7 @@ export class RunAudit {
   readonly findings: Findings;
   readonly queue: SignatureQueue;
   readonly trust: AuditTrust;
+  readonly coordinators: CoordinatorKeys;
   readonly sites = new Map<string, SiteAudit>();
   readonly rounds: RoundAudit;
   readonly releases: Released[] = [];
@@ -70,11 +72,13 @@ export class RunAudit {
     findings: Findings;
     queue: SignatureQueue;
     trust: AuditTrust;
+    coordinators: CoordinatorKeys;
     policyOf: (sha256: string) => CheckedPolicy | null;
   }) {
     this.findings = o.findings;
     this.queue = o.queue;
     this.trust = o.trust;
+    this.coordinators = o.coordinators;
     this.#policyOf = o.policyOf;
     this.rounds = new RoundAudit(this);
   }
@@ -97,6 +101,8 @@ export class RunAudit {
         return this.#keys(index, draft);
       case 'site-revoked':
         return this.#revoked(index, draft.body.siteId);
+      case 'coordinator-key-changed':
+        return this.#coordinatorKey(index, draft.body);
       case 'site-adopted':
         return this.#siteAdopted(index, draft.body);
       case 'epsilon-statement':
@@ -204,6 +210,12 @@ export class RunAudit {
       known.keys.push(signing);
       known.revoked = false;
     }
+  }
+
+  #coordinatorKey(index: number, { to }: { to: PublicSigningKey }): void {
+    const why = this.coordinators.wrong.get(index);
+    if (why === undefined) this.findings.note(`from entry ${index} on the coordinator signs with ${thumbprint(to)}`);
+    else this.findings.problem('SIGNATURE', index, `another key of the coordinator: ${why}`);
   }
 
   #revoked(index: number, siteId: string): void {

@@ -16,6 +16,7 @@ import type { LogHead } from '../log.ts';
 import { EMPTY_FRONTIER, appendLeaf, leafHash, sameHash } from '../merkle.ts';
 import type { Frontier, Hash } from '../merkle.ts';
 import { CheckpointAudit } from './checkpoint-audit.ts';
+import { type CoordinatorKeys, singleKey } from './coordinator-keys.ts';
 import { Findings } from './findings.ts';
 import { RunAudit } from './run-audit.ts';
 import type { AuditTrust } from './run-audit.ts';
@@ -31,6 +32,8 @@ export interface LogSource {
   readonly checkpoints: readonly { readonly size: number; readonly note: string }[];
   readonly policyOf: (sha256: string) => CheckedPolicy | null;
   readonly trust: AuditTrust;
+  /** Where the log says that the coordinator's key was changed; one key where absent. */
+  readonly coordinators?: CoordinatorKeys;
 }
 
 export interface LogAudit {
@@ -51,9 +54,9 @@ const BREATH = 64;
 export async function auditLog(source: LogSource): Promise<LogAudit> {
   const findings = new Findings();
   const queue = new SignatureQueue();
-  const run = new RunAudit({ findings, queue, trust: source.trust, policyOf: source.policyOf });
-  const { coordinator } = source.trust;
-  const parts = { runId: () => run.runId, coordinator, sites: run.sites, findings, queue };
+  const coordinators = source.coordinators ?? singleKey(source.trust.coordinator);
+  const run = new RunAudit({ findings, queue, trust: source.trust, coordinators, policyOf: source.policyOf });
+  const parts = { runId: () => run.runId, coordinators, sites: run.sites, findings, queue };
   const checkpoints = new CheckpointAudit(parts);
   run.rounds.onPlan = (index, plan) => checkpoints.plan(index, plan, run.terms?.witnessQuorum ?? 0);
 
@@ -93,6 +96,8 @@ export async function auditLog(source: LogSource): Promise<LogAudit> {
     findings.problem('ENTRY', last, `${frontier.size - last} entries from here on are under no checkpoint`);
   if (whole && beyond > frontier.size)
     findings.problem('ENTRY', frontier.size, `the log ends after ${frontier.size} of ${beyond} entries`);
+  await queue.drain();
+  checkpoints.finish();
   await queue.drain();
   closing(run, checkpoints, frontier.size, findings);
   const head = frontier.size === 0 ? EMPTY_LOG : headOf(frontier);

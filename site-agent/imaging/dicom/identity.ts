@@ -15,13 +15,13 @@ const ISSUER = 'x00100021';
 export function patientHash(dataSet: DataSet, key: Uint8Array): string | undefined {
   const id = valueBytes(dataSet, PATIENT_ID);
   const trimmed = id && Buffer.from(id).toString('latin1').replaceAll('\0', '').trim();
-  if (!trimmed) return undefined;
-  const issuer = valueBytes(dataSet, ISSUER);
-  const hash = createHmac('sha256', key).update(`${trimmed.length}\n${trimmed}\n`);
-  return hash
-    .update(issuer ?? '')
-    .digest('hex')
-    .slice(0, 32);
+  return trimmed ? patientIdHash(trimmed, valueBytes(dataSet, ISSUER) ?? new Uint8Array(), key) : undefined;
+}
+
+/** The same from an id as people write it. @param issuer - bytes as in the header; empty where it names none. */
+export function patientIdHash(id: string, issuer: Uint8Array, key: Uint8Array): string {
+  const hash = createHmac('sha256', key).update(`${id.length}\n${id}\n`);
+  return hash.update(issuer).digest('hex').slice(0, 32);
 }
 
 /** A code string (PS3.5, 6.2): what else stands in such a field is somebody's free text, and no label. */
