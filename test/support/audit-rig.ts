@@ -1,10 +1,17 @@
 /** Whole runs for the tests of log and audit: agents, a coordinator, and a clock that is turned whenever all is quiet. */
+import { appendFileSync, cpSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setImmediate as quiet } from 'node:timers/promises';
 import { exportAudit } from '../../cli/audit/export-folder.ts';
 import type { Coordinator } from '../../coordinator/coordinator.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
+import { canonicalJson } from '../../shared/audit/canonical.ts';
+import { cosignCheckpoint, signCheckpoint, withCosignatures } from '../../shared/audit/checkpoint.ts';
+import { headOf } from '../../shared/audit/log.ts';
+import { EMPTY_FRONTIER, appendLeaf, leafHash } from '../../shared/audit/merkle.ts';
 import type { KeysFile } from '../../shared/audit/verify/folder-format.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
+import type { SigningKeys } from '../../shared/identity/keys.ts';
 import { signRoster } from '../../shared/identity/roster.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import type { SiteEvent } from '../../site-agent/events.ts';
@@ -56,7 +63,7 @@ export async function exportedRun(
   o: {
     rounds?: number;
     cast?: Cast;
-    agents?: Partial<SiteAgentOptions>;
+    agentsOf?: (siteId: string) => Partial<SiteAgentOptions>;
     keepSums?: boolean;
     witnessQuorum?: number;
   } = {},
@@ -70,7 +77,7 @@ export async function exportedRun(
   const ids = [...cast.sites.keys()];
   const players = ids.map((id, i) => {
     const strict = i === ids.length - 1 ? { bounds: { ...testBounds, maxEpsilon: 0.5 } } : {};
-    return enter(cast, policy, id, coordinator, { clock, ...strict, ...o.agents });
+    return enter(cast, policy, id, coordinator, { clock, ...strict, ...o.agentsOf?.(id) });
   });
   let over = false;
   const all = Promise.all([coordinator.run(), ...players.map((p) => p.running)]).then(() => (over = true));
@@ -90,3 +97,23 @@ export const handedOver = (cast: Cast): KeysFile => ({
   coordinator: { kid: cast.coordinator.kid, key: publicPart(cast.coordinator.signing) },
   sites: [...cast.sites].map(([siteId, { kid, signing }]) => ({ siteId, kid, key: publicPart(signing) })),
 });
+
+/** A folder with these lines for a log, under a checkpoint of the coordinator and all its sites. */
+export async function exportNewer(o: {
+  out: string;
+  from: string;
+  lines: readonly string[];
+  common: { runId: string; keys: SigningKeys };
+  cast: Cast;
+}): Promise<void> {
+  cpSync(o.from, o.out, { recursive: true });
+  const frontier = o.lines.reduce((f, line) => appendLeaf(f, leafHash(line)).frontier, EMPTY_FRONTIER);
+  const { runId, keys } = o.common;
+  const head = headOf(frontier);
+  const own = signCheckpoint(runId, head, keys.signing);
+  const lines = [...o.cast.sites].map(([id, k]) => cosignCheckpoint(runId, head, id, k.signing, 1e12));
+  const note = canonicalJson({ size: head.size, note: withCosignatures(own, lines) });
+  appendFileSync(join(o.out, 'checkpoints.jsonl'), `${note}\n`);
+  writeFileSync(join(o.out, 'log.jsonl'), o.lines.map((line) => `${line}\n`).join(''));
+  writeFileSync(join(o.out, 'leaves.bin'), Buffer.concat(o.lines.map(leafHash)));
+}

@@ -101,7 +101,8 @@ export class SiteAccount {
     }
     const epsilon = this.#table.of(events, this.eventDelta);
     const stated = statement.epsilon ?? Infinity;
-    const same = stated === epsilon || Math.abs(stated - epsilon) <= RELATIVE * Math.max(1, epsilon);
+    const close = Number.isFinite(epsilon) && Math.abs(stated - epsilon) <= RELATIVE * Math.max(1, epsilon);
+    const same = stated === epsilon || close;
     if (!same) wrong(`states epsilon ${show(stated)}; its events cost ${show(epsilon)}`);
     if (!(epsilon <= a.epsilon * (1 + RELATIVE))) wrong(`has spent ${show(epsilon)}; the policy has ${a.epsilon}`);
     this.#coverRounds(events, wrong);
