@@ -27,6 +27,8 @@ const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   transfer: () => import('./transfer.ts'),
   pooled: () => import('./pooled.ts'),
   quality: () => import('./quality.ts'),
+  audit: () => import('./audit.ts'),
+  imaging: () => import('./imaging.ts'),
   aggregation: () => import('./aggregation.ts'),
 };
 

@@ -79,16 +79,20 @@ export function quantise(values: Float32Array, q: Quantiser, random: RandomBytes
   const inverse = 1 / stepOf(q);
   const top = levels - 1;
   const out = new Uint32Array(values.length);
-  const draws = new Uint32Array(Math.min(values.length, DRAWS));
+  // As signed words: values have at most 31 bits, and cutting to 32 is what the processor does.
+  const words = new Int32Array(out.buffer);
+  const draws = new Int32Array(Math.min(values.length, DRAWS));
   for (let start = 0; start < values.length; start += DRAWS) {
-    const end = Math.min(start + DRAWS, values.length);
-    random(new Uint8Array(draws.buffer, 0, 4 * (end - start)));
-    for (let i = start; i < end; i++) {
-      const v = values[i];
-      // Comparisons with NaN are false: it falls through to the middle.
-      const x = v >= range ? top : v <= -range ? 0 : v === v ? (v + range) * inverse : top / 2;
-      const floor = Math.floor(x);
-      out[i] = Math.min(top, floor + (draws[i - start] * 2 ** -32 < x - floor ? 1 : 0));
+    const run = values.subarray(start, start + DRAWS);
+    const to = words.subarray(start, start + DRAWS);
+    random(new Uint8Array(draws.buffer, 0, 4 * run.length));
+    for (let i = 0; i < run.length; i++) {
+      const x = (run[i] + range) * inverse;
+      // Comparisons with NaN are false: it becomes the middle.
+      const above = x > 0 ? x : x <= 0 ? 0 : top / 2;
+      const within = above < top ? above : top;
+      // Rounded down after a draw of [0, 1): up with the chance of its fraction, and never beyond the top.
+      to[i] = (within + (draws[i] * 2 ** -32 + 0.5)) | 0;
     }
   }
   return out;

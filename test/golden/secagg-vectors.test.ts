@@ -1,7 +1,7 @@
 /** What secure aggregation is built of, against what was published. */
 import { expect, test } from 'vitest';
 import { checkedGraph, log2TailAtLeast } from '../../shared/aggregation/secagg/graph.ts';
-import { addMask } from '../../shared/aggregation/secagg/mask.ts';
+import { addMasks } from '../../shared/aggregation/secagg/mask.ts';
 import { hkdfSha256 } from '../../shared/aggregation/secagg/seeds.ts';
 import { combine, divide, multiply, split } from '../../shared/aggregation/secagg/shamir.ts';
 import { leastSurvivors, thresholdOf } from '../../shared/aggregation/secagg/threshold.ts';
@@ -82,9 +82,9 @@ test('a mask is the keystream of AES-256-CTR, little-endian', () => {
   const stream = hex(blocks.join(''));
   const wanted = Uint32Array.from({ length: 12 }, (_, i) => stream.readUInt32LE(4 * i));
   const values = new Uint32Array(12);
-  addMask(values, new Uint8Array(32), 1);
+  addMasks(values, [{ seed: new Uint8Array(32), sign: 1 }]);
   expect(values).toEqual(wanted);
-  addMask(values, new Uint8Array(32), -1);
+  addMasks(values, [{ seed: new Uint8Array(32), sign: -1 }]);
   expect(values).toEqual(new Uint32Array(12));
 });
 

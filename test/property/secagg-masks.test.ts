@@ -3,7 +3,7 @@ import { webcrypto } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { packBits } from '../../shared/aggregation/bit-pack.ts';
-import { addMask } from '../../shared/aggregation/secagg/mask.ts';
+import { addMasks } from '../../shared/aggregation/secagg/mask.ts';
 import { decodeSecret } from '../../shared/aggregation/secagg/secret.ts';
 import { pairSeed } from '../../shared/aggregation/secagg/seeds.ts';
 import { combine, split } from '../../shared/aggregation/secagg/shamir.ts';
@@ -111,7 +111,7 @@ test('under any one mask an update is uniform noise; without any, it is seen', a
   /** The upload with these masks taken off. */
   const without = (off: typeof masks): Uint32Array => {
     const words = unpack(upload, width, length);
-    for (const { seed, sign } of off) addMask(words, seed, sign === 1 ? -1 : 1);
+    for (const { seed, sign } of off) addMasks(words, [{ seed, sign: sign === 1 ? -1 : 1 }]);
     return words;
   };
   expect(chiSquare(without([]), width)).toBeLessThan(UNIFORM);
@@ -142,7 +142,7 @@ const ENDS = [
 ] as const;
 const wordsOf = (seed: Uint8Array): Uint32Array => {
   const out = new Uint32Array(LENGTH);
-  addMask(out, seed, 1);
+  addMasks(out, [{ seed, sign: 1 }]);
   return out;
 };
 
@@ -205,5 +205,7 @@ test('every bit of a shared secret changes the whole mask, and so does every par
     pairSeed(shared, at, 0, a, { ...b, key: 'kc' }),
   );
   for (const seed of others) expect(wordsOf(seed).filter((w, i) => w === base[i]).length).toBe(0);
-  expect(() => addMask(new Uint32Array(1), new Uint8Array(4), 1)).toThrow(/^PARAMETER_INVALID: a seed of 32 bits/);
+  expect(() => addMasks(new Uint32Array(1), [{ seed: new Uint8Array(4), sign: 1 }])).toThrow(
+    /^PARAMETER_INVALID: a seed of 32 bits/,
+  );
 });

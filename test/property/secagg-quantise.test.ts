@@ -78,11 +78,12 @@ test('rounding is unbiased: the mean of 200,000 roundings is the value; a biased
   const nearest: typeof quantise = (values, { range }) =>
     Uint32Array.from(values, (v) => Math.round((v + range) / stepOf(q)));
   expect(Math.abs(zOfMean(q, 0.1, nearest))).toBeGreaterThan(50);
-  // A generator of few bits: 1 of 8 comes too often by a tenth.
+  // A generator whose draws are too small by a tenth.
   const tilted: typeof quantise = (values, q2) =>
     quantise(values, q2, (out) => {
       secureBytes(out);
-      for (let i = 3; i < out.length; i += 4) out[i] = Math.floor(out[i] * 0.9);
+      const draws = new Int32Array(out.buffer, out.byteOffset, out.length / 4);
+      for (let i = 0; i < draws.length; i++) draws[i] = Math.floor((draws[i] + 2 ** 31) * 0.9 - 2 ** 31);
     });
   expect(Math.abs(zOfMean(q, 0.25, tilted))).toBeGreaterThan(20);
 });

@@ -13,22 +13,35 @@ const ZEROS = Buffer.alloc(4 * BLOCK_WORDS);
 const COUNTER_START = Buffer.alloc(16);
 const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
+export interface Mask {
+  readonly seed: Uint8Array;
+  /** Whether it is added or taken away. */
+  readonly sign: 1 | -1;
+}
+
 /**
- * Adds (or takes away) the mask of a seed. The same words on every machine.
+ * Adds masks, block by block, so that a block of values stays in the cache under all of them. The same words on every
+ * machine.
  * @param values - [d]; changed, modulo 2^32.
  * @throws {FedError} PARAMETER_INVALID for a seed that is not 256 bits.
  */
-export function addMask(values: Uint32Array, seed: Uint8Array, sign: 1 | -1): void {
-  if (seed.length !== SEED_BYTES) throw new FedError('PARAMETER_INVALID', `a seed of ${8 * seed.length} bits`);
-  const stream = createCipheriv('aes-256-ctr', seed, COUNTER_START);
+export function addMasks(values: Uint32Array, masks: readonly Mask[]): void {
+  const streams = masks.map(({ seed, sign }) => {
+    if (seed.length !== SEED_BYTES) throw new FedError('PARAMETER_INVALID', `a seed of ${8 * seed.length} bits`);
+    return { cipher: createCipheriv('aes-256-ctr', seed, COUNTER_START), sign };
+  });
   // As signed words: 32-bit addition without a detour over floats, and the same bits.
   const own = new Int32Array(values.buffer, values.byteOffset, values.length);
   for (let start = 0; start < own.length; start += BLOCK_WORDS) {
-    const count = Math.min(BLOCK_WORDS, own.length - start);
-    const words = asWords(stream.update(ZEROS.subarray(0, 4 * count)));
-    if (sign === 1) for (let i = 0; i < count; i++) own[start + i] = (own[start + i] + words[i]) | 0;
-    else for (let i = 0; i < count; i++) own[start + i] = (own[start + i] - words[i]) | 0;
+    const block = own.subarray(start, start + BLOCK_WORDS);
+    for (const { cipher, sign } of streams)
+      addWords(block, asWords(cipher.update(ZEROS.subarray(0, 4 * block.length))), sign);
   }
+}
+
+function addWords(to: Int32Array, words: Int32Array, sign: 1 | -1): void {
+  if (sign === 1) for (let i = 0; i < to.length; i++) to[i] = (to[i] + words[i]) | 0;
+  else for (let i = 0; i < to.length; i++) to[i] = (to[i] - words[i]) | 0;
 }
 
 function asWords(bytes: Buffer): Int32Array {

@@ -32,7 +32,8 @@ import type { SiteScheme, SiteSchemeParts, SiteUpdate, Uplink } from '../aggrega
 import { packBits } from '../bit-pack.ts';
 import { groupOf, holdersOf } from './group.ts';
 import type { Group } from './group.ts';
-import { addMask, SEED_BYTES } from './mask.ts';
+import { addMasks, SEED_BYTES } from './mask.ts';
+import type { Mask } from './mask.ts';
 import { AgreeDownlink, bytesOf, KeysDownlink, RevealDownlink, signKeys, signSurvivors } from './messages.ts';
 import { textOf, UploadDownlink, verifySurvivors } from './messages.ts';
 import type { KeysBody, RevealBody, SharesBody } from './messages.ts';
@@ -174,7 +175,7 @@ function maskUpdate(turn: Turn, secret: Secret, step: number, update: SiteUpdate
   const { sites, held } = openShares(turn, secret, step);
   const codec = codecOf(p.policy, plan);
   const words = codec.encode(update, random);
-  addMask(words, secret.seeds[step], 1);
+  const masks: Mask[] = [{ seed: secret.seeds[step], sign: 1 }];
   for (const other of sites) {
     const peer = secret.peers.get(other);
     if (peer === undefined) continue;
@@ -183,8 +184,10 @@ function maskUpdate(turn: Turn, secret: Secret, step: number, update: SiteUpdate
       { siteId: p.siteId, key: secret.own.masking[step] },
       { siteId: other, key: peer.masking[step] },
     ] as const;
-    addMask(words, pairSeed(between, group.context, step, ...ends), p.siteId < other ? 1 : -1);
+    const seed = pairSeed(between, group.context, step, ...ends);
+    masks.push({ seed, sign: p.siteId < other ? 1 : -1 });
   }
+  addMasks(words, masks);
   const next = { ...secret, sites, held, agreed: null };
   return { uplink: { body: null, tensor: packBits(words, codec.width) }, secret: next };
 }

@@ -5,7 +5,8 @@ import { addPacked } from '../bit-pack.ts';
 import type { PhaseAnswer } from '../aggregation.ts';
 import { holdersOf, neighboursOf } from './group.ts';
 import type { Group } from './group.ts';
-import { addMask } from './mask.ts';
+import { addMasks } from './mask.ts';
+import type { Mask } from './mask.ts';
 import { bytesOf } from './messages.ts';
 import type { KeysBody, RevealBody, SharesBody } from './messages.ts';
 import { pairSeed } from './seeds.ts';
@@ -39,26 +40,33 @@ export async function unmaskedSum(m: Masked): Promise<Uint32Array> {
     if (!tensor) throw new FedError('STORE_CORRUPT', `site=${siteId}: no upload`);
     await addPacked(sum, tensor, m.width);
   }
-  for (const siteId of m.uploads.keys()) {
-    addMask(sum, seedOf(m, siteId), -1);
+  const left: Mask[] = [...m.uploads.keys()].map((siteId) => ({ seed: seedOf(m, siteId), sign: -1 }));
+  left.push(...masksOfGone(m));
+  // A few at a time: other requests are answered in between.
+  for (let start = 0; start < left.length; start += AT_ONCE) {
+    addMasks(sum, left.slice(start, start + AT_ONCE));
     await turn();
-  }
-  const neighbours = neighboursOf(m.group, new Map(m.sites.map((id) => [id, m.keys.get(id)?.neighbours ?? null])));
-  for (const gone of m.sites.filter((id) => !m.uploads.has(id))) {
-    const left = [...(neighbours.get(gone) ?? [])].filter((id) => m.uploads.has(id));
-    if (left.length === 0) continue;
-    const secret = maskingKeyOf(m, gone);
-    for (const siteId of left) {
-      const ends = [siteId, gone].map((id) => ({ siteId: id, key: m.keys.get(id)!.masking[m.step] }));
-      const seed = pairSeed(agree(secret, ends[0].key), m.group.context, m.step, ends[0], ends[1]);
-      // What the site that is in the sum had added is taken off.
-      addMask(sum, seed, siteId < gone ? -1 : 1);
-      await turn();
-    }
   }
   const mask = m.width === 32 ? 0xffffffff : 2 ** m.width - 1;
   for (let i = 0; i < sum.length; i++) sum[i] &= mask;
   return sum;
+}
+
+const AT_ONCE = 8;
+
+/** What sites in the sum had added, or taken off, for those that are not in it. */
+function masksOfGone(m: Masked): Mask[] {
+  const neighbours = neighboursOf(m.group, new Map(m.sites.map((id) => [id, m.keys.get(id)?.neighbours ?? null])));
+  return m.sites.flatMap((gone) => {
+    const left = m.uploads.has(gone) ? [] : [...(neighbours.get(gone) ?? [])].filter((id) => m.uploads.has(id));
+    if (left.length === 0) return [];
+    const secret = maskingKeyOf(m, gone);
+    return left.map((siteId): Mask => {
+      const [a, b] = [siteId, gone].map((id) => ({ siteId: id, key: m.keys.get(id)!.masking[m.step] }));
+      const seed = pairSeed(agree(secret, a.key), m.group.context, m.step, a, b);
+      return { seed, sign: siteId < gone ? -1 : 1 };
+    });
+  });
 }
 
 function seedOf(m: Masked, siteId: string): Uint8Array {

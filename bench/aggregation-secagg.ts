@@ -1,0 +1,86 @@
+/** What masks cost: a site, the coordinator, drop-outs, and many sites. */
+import type { BenchRow } from './run.ts';
+import { oneSiteOf, updateOf, wholeAttempt } from './secagg-attempt.ts';
+import type { Setting } from './secagg-attempt.ts';
+
+const MILLION = 1_000_000;
+type Report = (row: BenchRow) => void;
+const total = (by: ReadonlyMap<string, number>): number => [...by.values()].reduce((a, b) => a + b, 0);
+/** Of five runs: what the work takes when nothing else wants the processor. */
+const best = (values: number[]): number => Math.min(...values);
+const eight = (bits: number, length = MILLION): Setting => ({
+  sites: 8,
+  bits,
+  length,
+  colluders: 1,
+  dropouts: 2,
+  graphAbove: 100,
+});
+
+async function times<T>(n: number, work: () => Promise<T>): Promise<T[]> {
+  const done: T[] = [];
+  for (let i = 0; i < n; i++) done.push(await work());
+  return done;
+}
+
+/** One million values, 8 sites; times are the best of five runs. */
+export async function secaggCases(report: Report): Promise<void> {
+  for (const [bits, most] of [
+    [29, 1.05],
+    [16, 0.65],
+  ] as const) {
+    const runs = await times(5, () => wholeAttempt(eight(bits)));
+    const what = `secagg, 8 sites, 1M values of ${bits} bits`;
+    const ms = best(runs.map((r) => total(r.site)));
+    const size = { target: '<= 150', holds: ms <= 150 };
+    report({ case: `${what}: a site's whole work, all phases`, value: ms, unit: 'ms', ...size });
+    for (const kind of runs[0].site.keys())
+      report({ case: `  ${kind}`, value: best(runs.map((r) => r.site.get(kind) ?? NaN)), unit: 'ms' });
+    const ratio = runs[0].up / (4 * MILLION);
+    const bytes = { target: `<= ${most}`, holds: ratio <= most };
+    report({ case: `${what}: bytes a site sends, over float32`, value: ratio, unit: 'x', ...bytes });
+    report({ case: `${what}: bytes a site is shown besides the plan`, value: runs[0].down / 1e6, unit: 'MB' });
+    report({
+      case: `${what}: coordinator, all phases`,
+      value: best(runs.map((r) => total(r.coordinator))),
+      unit: 'ms',
+    });
+    report({ case: `${what}: largest error of the sum, in steps a site`, value: errorOf(runs[0].sum, bits), unit: '' });
+  }
+  const small = best((await times(5, () => wholeAttempt(eight(16, MILLION / 4)))).map((r) => total(r.coordinator)));
+  const large = best((await times(5, () => wholeAttempt(eight(16)))).map((r) => total(r.coordinator)));
+  report({ case: 'coordinator, 1M against 250k values (4 times the bytes)', value: large / small, unit: 'x' });
+  const dropped = await times(5, () => wholeAttempt(eight(16), 2));
+  const unmask = best(dropped.map((r) => r.coordinator.get('reveal') ?? NaN));
+  const second = { target: '< 1000', holds: unmask < 1000 };
+  report({ case: '2 of 8 dropped after sharing: unmasking at the coordinator', value: unmask, unit: 'ms', ...second });
+}
+
+/** In steps of the quantiser and sites: below 1. */
+function errorOf(sum: Float64Array, bits: number): number {
+  const step = (2 * 10) / (2 ** bits - 1);
+  const updates = Array.from({ length: 8 }, (_, k) => updateOf(k, sum.length));
+  let worst = 0;
+  for (let i = 0; i < sum.length; i++)
+    worst = Math.max(worst, Math.abs(sum[i] - updates.reduce((total, u) => total + u[i], 0)));
+  return worst / step / 8;
+}
+
+/** A fifth corrupt, a fifth vanishing: neighbours and work, against masking with everybody. */
+export async function graphCases(report: Report): Promise<void> {
+  for (const sites of [8, 32, 100, 300, 1000]) {
+    const fifth = Math.floor(sites / 5);
+    const o = { sites, bits: 16, length: MILLION, colluders: fifth, dropouts: fifth };
+    const graph = await oneSiteOf({ ...o, graphAbove: 1 });
+    const what = `graph, ${sites} sites`;
+    report({ case: `${what}: neighbours drawn`, value: graph.drawn, unit: '' });
+    report({ case: `${what}: shares that open a secret`, value: graph.threshold, unit: '' });
+    report({ case: `${what}: neighbours masked with`, value: graph.neighbours, unit: '' });
+    report({ case: `${what}: a site's whole work, 1M values of 16 bits`, value: graph.ms, unit: 'ms' });
+    report({ case: `${what}: bytes sent, over float32`, value: graph.up / (4 * MILLION), unit: 'x' });
+    report({ case: `${what}: bytes shown`, value: graph.down / 1e6, unit: 'MB' });
+    if (sites > 200) continue;
+    const everybody = await oneSiteOf({ ...o, graphAbove: 200 });
+    report({ case: `${sites} sites, masking with everybody: a site's whole work`, value: everybody.ms, unit: 'ms' });
+  }
+}
