@@ -84,7 +84,9 @@ export async function checkData(o: DataOptions, against: CheckAgainst): Promise<
     refused: byReason(bad),
     masked: seen.masked,
     findings: [
-      ...(withdrawn.count > 0 ? [`${withdrawn.count} patients are withdrawn and left out; files still count above.`] : []),
+      ...(withdrawn.count > 0
+        ? [`${withdrawn.count} patients are withdrawn and left out; files still count above.`]
+        : []),
       ...(unlabelled ? ['No labels are given, so modalities are counted as classes.'] : []),
       ...findingsOf(policy, siteId, { perClass, patients, bad: bad.length }),
     ],

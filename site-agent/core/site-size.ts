@@ -66,7 +66,7 @@ export function siteSize(
       ...(step === null ? [] : [`In one step about ${show(joined)} patients join, and the noise is ${show(step)} times as long as the longest signal they could make; averaged over all ${privacy.maxSteps} steps, ${show(allSteps!)} times.`]), // prettier-ignore
       ...(moments === null ? [] : [`In the moment round the noise is ${show(moments)} times as long as the longest signal of all ${patients} patients.`]), // prettier-ignore
       VERDICTS[verdict],
-      ...(smallest < Infinity && smallest < patients && best * (patients / smallest) > DROWNED ? [`Its smallest class has ${smallest} patients: of that class alone nothing will be seen.`] : []), // prettier-ignore
+      ...(smallest < Infinity && smallest < patients && best * (patients / smallest) > DROWNED ? [`Its smallest class has ${smallest} ${smallest === 1 ? "patient" : "patients"}: of that class alone nothing will be seen.`] : []), // prettier-ignore
       ...(expectedBatch > 2 * joined ? [`Sums are divided for ${patientsAtMost} declared patients; this site has ${patients}, so its part counts ${show((100 * joined) / expectedBatch)} % of what the policy expects.`] : []), // prettier-ignore
       ...(privacy.delta >= 1 / Math.max(1, patients) ? [`Delta ${privacy.delta} is not below one in ${patients} patients: it would allow to publish one of them whole.`] : []), // prettier-ignore
     ],

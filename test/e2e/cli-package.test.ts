@@ -7,6 +7,7 @@ import { globSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { packageRoot } from '../../cli/package-root.ts';
+import { writeDicomPhantoms } from '../support/dicom-folder.ts';
 import { type Ended, startProcess, temporaryFolder, writePhantoms } from '../support/cli-rig.ts';
 
 const root = temporaryFolder();
@@ -47,6 +48,34 @@ test('installed elsewhere, veilgan helps, checks a policy and computes', async (
   expect([help.code, help.out]).toEqual([0, expect.stringContaining('coordinator')]);
   expect([check.code, check.out]).toEqual([0, expect.stringContaining('ok: demo-insecure')]);
   expect([evaluate.code, evaluate.out]).toEqual([0, expect.stringContaining('"accuracy":')]);
+});
+
+test('installed elsewhere, SEAL computes in a thread of the package', async () => {
+  const bfv = (file: string) => JSON.stringify(join(installed, 'dist', 'shared', 'aggregation', 'bfv', file));
+  const program = `
+    const { SealWorker } = await import(${bfv('seal-worker.js')});
+    const { bfvParameters } = await import(${bfv('parameters.js')});
+    const worker = new SealWorker(bfvParameters({ bits: 16, maxSites: 8 }));
+    console.log((await worker.call('createSecretKey')).length > 10_000);`;
+  // No dispose: a thread that has nothing to do keeps no process alive.
+  const { code, out, err } = await startProcess(process.execPath, ['--input-type=module', '-e', program]).ended;
+  expect([code, out.trim()], err).toEqual([0, 'true']);
+});
+
+test('installed elsewhere, DICOM files are decoded in threads of the package', async () => {
+  writeDicomPhantoms(root.at('archive'), { patients: 4, site: 'a', classes: ['chest', 'hand'] });
+  const { code, out, err } = await veilgan(
+    'site',
+    'check',
+    root.at('archive'),
+    '--label-tag',
+    'BodyPartExamined',
+    '--json',
+  );
+  expect([code, JSON.parse(out || '{}')], err).toEqual([
+    0,
+    expect.objectContaining({ images: 4, patients: 4, bad: [] }),
+  ]);
 });
 
 test('positive control: TypeScript under node_modules does not run', async () => {

@@ -33,8 +33,10 @@ function valueOf(vr: string, value: Value, big: boolean, implicit: boolean): Buf
       (value as Elements[]).map((item) => {
         const body = elementBytes(item, big, implicit);
         const head = Buffer.alloc(8);
-        if (big) (head.writeUInt16BE(0xfffe, 0), head.writeUInt16BE(0xe000, 2), head.writeUInt32BE(body.length, 4));
-        else (head.writeUInt16LE(0xfffe, 0), head.writeUInt16LE(0xe000, 2), head.writeUInt32LE(body.length, 4));
+        const view = new DataView(head.buffer, head.byteOffset, 8);
+        view.setUint16(0, 0xfffe, !big);
+        view.setUint16(2, 0xe000, !big);
+        view.setUint32(4, body.length, !big);
         return Buffer.concat([head, body]);
       }),
     );

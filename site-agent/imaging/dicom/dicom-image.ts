@@ -32,6 +32,7 @@ export interface OpenedDicom extends OpenedFile {
   readonly description: ImageDescription;
   /** Values as they are stored, before palette, rescale and window. */
   stored(k: number): Promise<StoredFrame>;
+  frame(k: number): Promise<Frame>;
 }
 
 /** SOP classes of captured screens, of one frame and of several. */
