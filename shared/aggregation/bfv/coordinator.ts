@@ -15,7 +15,7 @@ import type {
   SpooledTensor,
 } from '../aggregation.ts';
 import { addPacked, packedBytes } from '../bit-pack.ts';
-import { dequantiseSum, quantiserOf } from '../quantise.ts';
+import { codecOf } from '../secagg/values.ts';
 import { readEnvelope, writeEnvelope } from './envelope.ts';
 import { checkKey, KeyBundle, shownTo, stewardOf } from './key-bundle.ts';
 import type { BfvParameters } from './parameters.ts';
@@ -193,8 +193,8 @@ class CoordinatorHalf {
     }
     if (sums === null) throw new FedError('STORE_CORRUPT', 'nobody opened the sum');
     const contributors = [...(await earlier(PHASE.upload)).keys()].sort();
-    const sum = dequantiseSum(sums, quantiserOf(this.#parts.policy, plan), contributors.length);
-    return { sum, contributors };
+    // Range and norm of the sum are the first that can be seen of what sites sent.
+    return { sum: codecOf(this.#parts.policy, plan).decode(sums, contributors.length), contributors };
   }
 
   #bundle(plan: RoundPlan, answers: Answers): KeyBundle {

@@ -7,7 +7,7 @@ import { Sha256Hex } from '../../protocol/plan.ts';
 import { secureBytes } from '../../random.ts';
 import type { SiteScheme, SiteSchemeParts, SiteUpdate, SpooledTensor, Uplink } from '../aggregation.ts';
 import { packBits } from '../bit-pack.ts';
-import { quantise, quantiserOf } from '../quantise.ts';
+import { codecOf } from '../secagg/values.ts';
 import { CHECK_SECRET_BYTES, REFUSED } from './checks.ts';
 import { readEnvelope, writeEnvelope } from './envelope.ts';
 import { type KeyShown, stewardOf, unwrapKey, wrapKey } from './key-bundle.ts';
@@ -91,7 +91,7 @@ class SiteHalf {
     const { plan, siteId } = p;
     const { keys, policy, nowMs } = this.#parts;
     const key = await this.#key(p, parseMessage(UploadDown, p.downlink).key);
-    const values = quantise(floatsOf(p.update), quantiserOf(policy, plan), secureBytes);
+    const values = codecOf(policy, plan).encode(floatsOf(p.update), secureBytes);
     const frames: Frame[] = [];
     const run = CHUNKS_A_CALL * this.#parameters.valuesPerChunk;
     for (let at = 0; at < values.length; at += run) {
