@@ -3,7 +3,13 @@
  * may let sites vanish, or put its own words into the coordinator's mouth.
  */
 import { makePlan } from '../../coordinator/core/make-plan.ts';
-import type { PhaseAnswer, PhaseResult, SiteUpdate, SpooledTensor, StepSum } from '../../shared/aggregation/aggregation.ts';
+import type {
+  PhaseAnswer,
+  PhaseResult,
+  SiteUpdate,
+  SpooledTensor,
+  StepSum,
+} from '../../shared/aggregation/aggregation.ts';
 import { secaggCoordinator } from '../../shared/aggregation/secagg/coordinator.ts';
 import { phaseOf } from '../../shared/aggregation/secagg/phases.ts';
 import type { Phase } from '../../shared/aggregation/secagg/phases.ts';
@@ -12,6 +18,7 @@ import { EMPTY_LOG } from '../../shared/audit/log.ts';
 import { FedError } from '../../shared/errors.ts';
 import { rosterSeen } from '../../shared/identity/roster.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
+import type { RandomBytes } from '../../shared/random.ts';
 import { roundTermsOf } from '../../shared/policy/views.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 import { MASKED, RUN_ID, castOf, testPolicy } from './round-rig.ts';
@@ -22,7 +29,9 @@ export const LENGTH = 40;
 export const updateOf = (index: number, length = LENGTH): Float32Array =>
   Float32Array.from({ length }, (_, i) => Math.sin(1 + i * (index + 1)) / 8);
 
-export const maskedPolicy = (o: { minSites?: number; quorum?: number } & Partial<CheckedPolicy['aggregation']> = {}) => {
+export const maskedPolicy = (
+  o: { minSites?: number; quorum?: number } & Partial<CheckedPolicy['aggregation']> = {},
+) => {
   const { minSites = 3, quorum = 3, ...aggregation } = o;
   return testPolicy({ minSites, quorum, aggregation: { ...MASKED, ...aggregation } });
 };
@@ -34,7 +43,12 @@ export interface Scene {
 }
 
 /** @param over - put over the plan, as a coordinator of ill will might. */
-export function sceneOf(n: number, policy: CheckedPolicy, over: Partial<RoundPlan> = {}, cast: Cast = castOf(n)): Scene {
+export function sceneOf(
+  n: number,
+  policy: CheckedPolicy,
+  over: Partial<RoundPlan> = {},
+  cast: Cast = castOf(n),
+): Scene {
   const invited = [...cast.sites.keys()];
   const terms = roundTermsOf(policy);
   const sha = 'ab'.repeat(32);
@@ -53,15 +67,18 @@ export function sceneOf(n: number, policy: CheckedPolicy, over: Partial<RoundPla
   return { cast, policy, plan: { ...made, ...over } };
 }
 
-export const siteOf = ({ cast, policy }: Scene, siteId: string) =>
-  secaggSite({
-    siteId,
-    keys: cast.sites.get(siteId)!,
-    policy,
-    terms: roundTermsOf(policy),
-    roster: async () => cast.roster,
-    nowMs: () => 0,
-  });
+export const siteOf = ({ cast, policy }: Scene, siteId: string, random?: RandomBytes) =>
+  secaggSite(
+    {
+      siteId,
+      keys: cast.sites.get(siteId)!,
+      policy,
+      terms: roundTermsOf(policy),
+      roster: async () => cast.roster,
+      nowMs: () => 0,
+    },
+    random,
+  );
 
 export const coordinatorOf = ({ cast, policy }: Scene) =>
   secaggCoordinator({ policy, terms: roundTermsOf(policy), roster: () => cast.roster });
@@ -82,6 +99,8 @@ export interface Direction {
   readonly send?: (at: Phase, siteId: string, body: unknown) => unknown;
   readonly update?: (index: number, step: number) => SiteUpdate;
   readonly length?: number;
+  /** A site’s randomness, for sites that are broken on purpose. */
+  readonly randomOf?: (siteId: string) => RandomBytes;
 }
 
 export interface Played {
@@ -104,7 +123,7 @@ export async function play(scene: Scene, d: Direction = {}): Promise<Played> {
   const { length = LENGTH, update = (index: number) => updateOf(index, length) } = d;
   const coordinator = coordinatorOf(scene);
   const ids = [...plan.invited].sort();
-  const schemes = new Map(ids.map((siteId) => [siteId, siteOf(scene, siteId)]));
+  const schemes = new Map(ids.map((siteId) => [siteId, siteOf(scene, siteId, d.randomOf?.(siteId))]));
   const secrets = new Map<string, Uint8Array | null>(ids.map((id) => [id, null]));
   const past = new Map<number, Map<string, PhaseAnswer>>();
   const refused = new Map<string, string>();
