@@ -98,7 +98,7 @@ export async function checkData(o: DataOptions, against: CheckAgainst): Promise<
 function withdrawnFrom(images: PrivateImages, o: DataOptions, { dir, ledger }: CheckAgainst) {
   if (dir === undefined || ledger === undefined) return { images, count: 0 };
   const { patientKey } = decodedCache(dir, o);
-  const kept = withoutPatients(images, new Withdrawals(withdrawalsPath(ledger), patientKey ?? null));
+  const kept = withoutPatients(images, new Withdrawals(withdrawalsPath(ledger), patientKey));
   return { images: kept, count: images.patientGroups.length - kept.patientGroups.length };
 }
 

@@ -34,7 +34,8 @@ export function withdrawalText(r: WithdrawalReport): string {
   if (r.what === 'restored')
     return 'The patient may be drawn again from the next step on. What was computed without the patient stays as it is.';
   const spent = r.runs.map((run) => {
-    const stated = run.epsilon === null ? 'no finite epsilon' : `epsilon ${showEpsilon(run.epsilon)} at delta ${run.delta}`;
+    const stated =
+      run.epsilon === null ? 'no finite epsilon' : `epsilon ${showEpsilon(run.epsilon)} at delta ${run.delta}`;
     return `  run ${run.runId}: ${run.entries} entries, ${stated}`;
   });
   const lifetimes = r.lifetimes.map(

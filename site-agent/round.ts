@@ -77,8 +77,7 @@ export type Work = Extract<NextReply, { kind: 'work' }>;
  */
 export async function takeRound(p: SiteParts, work: Work): Promise<boolean> {
   const plan = await acceptPlan(p, work);
-  if (plan.kind === 'discriminator')
-    return takePooledPhase(p, plan, work, { charge, fetchTensor, sealAnswer, send });
+  if (plan.kind === 'discriminator') return takePooledPhase(p, plan, work, { charge, fetchTensor, sealAnswer, send });
   const next = decideMove(plan.attempt, work.phase, p.outbox.answersOf(plan), isHidden(plan));
   if (next.move === 'wait') return false;
   if (next.move === 'give-up') throw new FedError('UPDATE_TOO_LARGE', `this update was refused before: ${next.code}`);
