@@ -14,6 +14,7 @@ export interface Part {
 
 /** Mass that one composition may lose at either end of one direction. */
 export const CUT_TAIL = 1e-16;
+const MARGIN = -Math.log(CUT_TAIL);
 /** Widest transform. */
 export const MOST_POINTS = 2 ** 18;
 /** How many different parts one transform takes before the results are composed in turn. */
@@ -23,26 +24,26 @@ const UNIT = 2 ** -53;
 const TILTS = [1 / 256, 1 / 64, 1 / 16, 1 / 4, 1, 3];
 
 /** All parts together; null when the grid is too fine for the widest transform. */
-export function composeAll(parts: readonly Part[], grid: number): LossPair | null {
+export function composeAll(parts: readonly Part[]): LossPair | null {
   let left = parts;
   while (left.length > TOGETHER) {
     const next: Part[] = [];
     for (let i = 0; i < left.length; i += TOGETHER) {
-      const pair = compose(left.slice(i, i + TOGETHER), grid);
+      const pair = compose(left.slice(i, i + TOGETHER));
       if (pair === null) return null;
       next.push({ pair, count: 1 });
     }
     left = next;
   }
-  return compose(left, grid);
+  return compose(left);
 }
 
 const DIRECTIONS = ['remove', 'add'] as const;
 type Direction = (typeof DIRECTIONS)[number];
 
-function compose(parts: readonly Part[], grid: number): LossPair | null {
+function compose(parts: readonly Part[]): LossPair | null {
   if (parts.length === 1 && parts[0].count === 1) return parts[0].pair;
-  const windows = { remove: windowOf(parts, 'remove', grid), add: windowOf(parts, 'add', grid) };
+  const windows = { remove: windowOf(parts, 'remove'), add: windowOf(parts, 'add') };
   const width = Math.max(...DIRECTIONS.map((d) => windows[d].high - windows[d].low + 1));
   if (!(width <= MOST_POINTS)) return null;
   const n = 2 ** Math.max(4, Math.ceil(Math.log2(width)));
@@ -150,7 +151,7 @@ interface Window {
   readonly centre: number;
 }
 
-function windowOf(parts: readonly Part[], direction: Direction, grid: number): Window {
+function windowOf(parts: readonly Part[], direction: Direction): Window {
   let [low, high, variance, centre] = [0, 0, 0, 0];
   const centres = parts.map(({ pair, count }) => {
     const { at, mass } = pair[direction];
@@ -167,20 +168,26 @@ function windowOf(parts: readonly Part[], direction: Direction, grid: number): W
     centre += count * Math.round(mean);
     return Math.round(mean);
   });
-  const margin = -Math.log(CUT_TAIL);
-  for (const factor of TILTS) {
-    const tilt = (8 * factor) / Math.sqrt(variance);
-    if (!(tilt > 0 && tilt * grid < Infinity)) continue;
-    let [up, down] = [margin, margin];
-    parts.forEach(({ pair, count }, i) => {
-      up += count * logMoment(pair[direction], tilt, centres[i]);
-      down += count * logMoment(pair[direction], -tilt, centres[i]);
-    });
-    if (Number.isFinite(up)) high = Math.min(high, Math.ceil(centre + up / tilt) + 1);
-    if (Number.isFinite(down)) low = Math.max(low, Math.floor(centre - down / tilt) - 1);
+  const deviation = Math.sqrt(variance);
+  const all = parts.map(({ pair, count }, i) => ({ pmf: pair[direction], count, centre: centres[i] }));
+  // Every tilt gives a bound. Where many single steps meet, the best for the widest of them will do, and the next one up.
+  const many = parts.length > 4 && parts.every(({ count }) => count === 1);
+  const widest = all.reduce((w, one) => (spanOf(one.pmf) > spanOf(w.pmf) ? one : w));
+  const like = [{ ...widest, count: parts.length }];
+  for (const side of [1, -1]) {
+    const tilts = TILTS.map((factor) => (8 * factor) / deviation).filter((tilt) => tilt > 0 && tilt < Infinity);
+    const reach = (tilt: number, of: typeof all) =>
+      (of.reduce((sum, o) => sum + o.count * logMoment(o.pmf, side * tilt, o.centre), 0) + MARGIN) / tilt;
+    const best = many ? tilts.reduce((i, tilt, j) => (reach(tilt, like) < reach(tilts[i], like) ? j : i), 0) : 0;
+    const least = Math.min(...(many ? tilts.slice(best, best + 2) : tilts).map((tilt) => reach(tilt, all)));
+    if (!Number.isFinite(least)) continue;
+    if (side === 1) high = Math.min(high, Math.ceil(centre + least) + 1);
+    else low = Math.max(low, Math.floor(centre - least) - 1);
   }
   return { low, high: Math.max(low, high), centres, centre };
 }
+
+const spanOf = ({ at }: LossPmf): number => at[at.length - 1] - at[0];
 
 /** ln E[e^(tilt·(loss - centre))], losses in strides; Infinity where it cannot be told. */
 function logMoment({ at, mass }: LossPmf, tilt: number, centre: number): number {

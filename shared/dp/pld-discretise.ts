@@ -7,7 +7,15 @@
  * Below: outcomes are merged until their ratio is exactly that of a point of the grid. Merging is post-processing, so
  * the result is dominated. Both err by the square of the grid only.
  */
-import { lossRange, massBetween, pointOfLoss, ratioAboveRest, type ShiftMixture } from './pld-mechanism.ts';
+import {
+  type Edge,
+  edgeAt,
+  lossRange,
+  massBetween,
+  pointOfLoss,
+  ratioAboveRest,
+  type ShiftMixture,
+} from './pld-mechanism.ts';
 
 /** Losses of one direction; `at` ascends and counts in strides of the grid. */
 export interface LossPmf {
@@ -74,31 +82,34 @@ function binsOf(m: ShiftMixture, { grid, widest, tail }: Grid): Binned | null {
   const last = Math.ceil(high / grid);
   const first = Math.floor(low / grid);
   if (!(first >= -MOST_INDEX && last <= MOST_INDEX && last > first)) return null;
-  const bin = (from: number, x: number, to: number, y: number): Bin => {
+  const bin = (from: number, x: Edge, to: number, y: Edge): Bin => {
     const { base, shifted } = massBetween(m, x, y);
     return { from, to, base, shifted, whole: shifted + m.rest * base };
   };
-  const start = pointOfLoss(m, first * grid);
+  const start = edgeAt(m, pointOfLoss(m, first * grid));
   const bins: Bin[] = [];
   let x = start;
   let width = widest;
-  for (let at = first; at < last;) {
-    width = Math.min(2 * width, widest, last - at);
+  let load = WIDE_BIN;
+  for (let at = first; at < last; at += width) {
+    // Twice as wide a bin weighs some eight times as much.
+    if (8 * load < WIDE_BIN) width = Math.min(2 * width, widest);
+    width = Math.min(width, last - at);
     for (;;) {
-      const y = pointOfLoss(m, (at + width) * grid);
+      const y = edgeAt(m, pointOfLoss(m, (at + width) * grid));
       const next = bin(at, x, at + width, y);
-      if (width > 1 && Math.max(next.base, next.whole) * width * width > WIDE_BIN) {
-        width = Math.max(1, Math.floor(width / 2));
-        continue;
+      load = Math.max(next.base, next.whole) * width * width;
+      if (width === 1 || load <= WIDE_BIN) {
+        bins.push(next);
+        x = y;
+        break;
       }
-      bins.push(next);
-      x = y;
-      break;
+      width = Math.floor(width / 2);
     }
-    at += width;
     if (bins.length > MOST_BINS) return null;
   }
-  return { bins, below: bin(first, -Infinity, first, start), above: bin(last, x, last, Infinity) };
+  const ends = { low: edgeAt(m, -Infinity), high: edgeAt(m, Infinity) };
+  return { bins, below: bin(first, ends.low, first, start), above: bin(last, x, last, ends.high) };
 }
 
 const clamp = (x: number, most: number): number => (x > 0 ? Math.min(x, most) : 0);

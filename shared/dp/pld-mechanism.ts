@@ -4,7 +4,7 @@
  * Gaussian when patients are removed, and with P and Q swapped when they are added (Zhu, Dong and Wang 2022, arXiv
  * 2106.08567); a group of k patients shifts by Binomial(k, q) sensitivities, one patient by one with probability q.
  */
-import { logGamma, logNormalCdf } from './special.ts';
+import { logGamma, normalCdf } from './special.ts';
 
 /** P = Σ weights[j]·N(j, σ²), Q = N(0, σ²). */
 export interface ShiftMixture {
@@ -105,12 +105,19 @@ export function lossRange(m: ShiftMixture, tail: number): { readonly low: number
 
 const LOG_SQRT_2PI = 0.5 * Math.log(2 * Math.PI);
 
+/** Φ at a point, and the density, each kept for the bin on either side of it. */
+interface Normal {
+  readonly z: number;
+  /** Φ(-|z|): the smaller of the two sides, which has all its digits. */
+  readonly tail: number;
+}
+const normalAt = (z: number): Normal => ({ z, tail: normalCdf(-Math.abs(z)) });
+
 /** Φ(b) - Φ(a) for a ≤ b, to about 1e-13 relative, far out in either tail too. */
-export function normalBetween(a: number, b: number): number {
-  if (!(b > a)) return 0;
-  if (a > 0) return normalBetween(-b, -a);
-  const width = b - a;
-  const middle = (a + b) / 2;
+function between(a: Normal, b: Normal): number {
+  const width = b.z - a.z;
+  if (!(width > 0)) return 0;
+  const middle = (a.z + b.z) / 2;
   // Narrow: the midpoint density with its next two terms; the third is below 1e-13.
   if (width < 0.02 && Math.abs(middle) * width < 0.05) {
     const m2 = middle * middle;
@@ -118,16 +125,33 @@ export function normalBetween(a: number, b: number): number {
     const bend = 1 + (w2 / 24) * (m2 - 1) + ((w2 * w2) / 1920) * (m2 * m2 - 6 * m2 + 3);
     return width * bend * Math.exp(-m2 / 2 - LOG_SQRT_2PI);
   }
-  const high = Math.exp(logNormalCdf(b));
-  return a === -Infinity ? high : high - Math.exp(logNormalCdf(a));
+  if (a.z >= 0) return a.tail - b.tail;
+  return b.z <= 0 ? b.tail - a.tail : 1 - b.tail - a.tail;
 }
 
+/** The same from two numbers. */
+export const normalBetween = (a: number, b: number): number => between(normalAt(a), normalAt(b));
+
+/** A point with what is to its left, under Q and under every shift of P. */
+export interface Edge {
+  readonly x: number;
+  readonly base: Normal;
+  readonly shifted: readonly Normal[];
+}
+
+/** What `massBetween` needs to know of an end of a bin. */
+export const edgeAt = (m: ShiftMixture, x: number): Edge => ({
+  x,
+  base: normalAt(x / m.sigma),
+  shifted: Array.from(m.shifted, (_, i) => normalAt((x - i - 1) / m.sigma)),
+});
+
 /** Mass of (from, to] under Q, and under the shifted part of P. P's own is `shifted + rest·base`. */
-export function massBetween(m: ShiftMixture, from: number, to: number): { base: number; shifted: number } {
+export function massBetween(m: ShiftMixture, from: Edge, to: Edge): { base: number; shifted: number } {
   let shifted = 0;
   for (let i = 0; i < m.shifted.length; i++)
-    if (m.shifted[i] > 0) shifted += m.shifted[i] * normalBetween((from - i - 1) / m.sigma, (to - i - 1) / m.sigma);
-  return { base: normalBetween(from / m.sigma, to / m.sigma), shifted };
+    if (m.shifted[i] > 0) shifted += m.shifted[i] * between(from.shifted[i], to.shifted[i]);
+  return { base: between(from.base, to.base), shifted };
 }
 
 /** Variance of the loss, the larger of both directions: by a rough sum, since only the width of the grid depends on it. */

@@ -77,7 +77,7 @@ function onGrid(mechanisms: readonly Repeated[], o: Grid, side: Side): LossPair 
     if (pair === null) return null;
     parts.push({ pair, count });
   }
-  return composeAll(parts, o.grid);
+  return composeAll(parts);
 }
 
 /** Mechanisms by kind; all plain Gaussians are one, exactly. Null when there is one that cannot be bounded. */
