@@ -1,4 +1,5 @@
 /** What a policy spends, in sentences. */
+import { pldAccountant, RELATION } from '../shared/dp/accountant.ts';
 import type { PrivacyEvent } from '../shared/dp/event.ts';
 import { epsilonOfPolicy, samplingOf } from '../shared/policy/cost.ts';
 import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
@@ -16,8 +17,12 @@ export interface PolicyReport {
   /** What the policy states; null without a mechanism. */
   readonly epsilon: number | null;
   readonly delta: number | null;
-  /** What its own steps spend, at the worst of its sites; null where it is infinite. */
+  /** Between which data sets the figures hold. */
+  readonly relation: typeof RELATION;
+  /** What its own steps spend by RDP, which the claim is held by, at the worst of its sites; null where infinite. */
   readonly spends: number | null;
+  /** The same by loss distributions, tighter; null where they have no bound. */
+  readonly tight: number | null;
   readonly events: readonly PrivacyEvent[];
   readonly sites: readonly {
     readonly siteId: string;
@@ -30,7 +35,8 @@ export function policyReport(policy: CheckedPolicy): PolicyReport {
   const finite = (x: number) => (Number.isFinite(x) ? x : null);
   const { privacy } = policy;
   const stated = privacy.mechanism === 'dp-sgd' ? privacy : { epsilon: null, delta: null };
-  const { epsilon: spends, events } = epsilonOfPolicy(policy);
+  const { epsilon: spends, events, delta, overflowDelta } = epsilonOfPolicy(policy);
+  const tight = pldAccountant.epsilon(events, delta - overflowDelta).epsilon;
   return {
     id: policy.id,
     version: policy.version,
@@ -38,7 +44,9 @@ export function policyReport(policy: CheckedPolicy): PolicyReport {
     unit: privacy.unit,
     epsilon: stated.epsilon,
     delta: stated.delta,
+    relation: RELATION,
     spends: finite(spends),
+    tight: finite(tight),
     events,
     sites: Object.keys(policy.sites ?? {}).map((siteId) => ({
       siteId,
@@ -61,10 +69,13 @@ export function policySentence(policy: CheckedPolicy, siteId?: string): string {
 }
 
 export function policyText(policy: CheckedPolicy): string {
-  const { sites } = policyReport(policy);
+  const { sites, tight } = policyReport(policy);
   return [
     `ok: ${nameOfPolicy(policy)}`,
     policySentence(policy),
+    ...(tight === null
+      ? []
+      : [`By the tight accountant, which the claim does not use: epsilon ${showEpsilon(tight)}.`]),
     ...sites.map((s) => `  ${s.siteId}: epsilon ${showEpsilon(s.spends)}, at most ${s.patientsAtMost} patients`),
   ].join('\n');
 }
