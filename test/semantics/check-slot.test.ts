@@ -5,8 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import initialize from 'node-seal';
 import type { MainModule, Plaintext, SEALContext } from 'node-seal';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { summedNumbers } from '../../shared/aggregation/bfv/checks.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { innerProduct, summedNumbers, tagVector } from '../../shared/aggregation/bfv/checks.ts';
 import { bfvParameters, MIN_NOISE_BUDGET } from '../../shared/aggregation/bfv/parameters.ts';
 import { unpackChunk } from '../../shared/aggregation/bfv/packing.ts';
 import { SealCore } from '../../shared/aggregation/bfv/seal-core.ts';
@@ -119,4 +119,45 @@ test('the tag refuses it before anything is decrypted; the true sum passes', () 
   const expected = values[0].map((v, i) => v + values[1][i] + values[2][i]);
   expect(open(sum[0])).toEqual(expected);
   expect(unpackChunk(p, decrypt(sum[0].seal).slots, 100)).toEqual(expected);
+});
+
+describe('behind a right tag, as only a key holder can make it', () => {
+  const open = (frame: Frame) => core.openPart(key, place, sites, 0, [frame], [100]);
+  /** The tag a true sum of these bytes would have. */
+  function tagged(bytes: Uint8Array): Frame {
+    const ciphertext = new seal.Ciphertext();
+    ciphertext.loadFromArray(context, bytes);
+    const full = Uint8Array.from(ciphertext.saveToArray(seal.ComprModeType.none) as Uint8Array);
+    const product = innerProduct(tagVector(key.checkSecret, p, place), full.subarray(113));
+    const { masks } = summedNumbers(key.checkSecret, p, place, sites, 0, 1);
+    return { tag: (product + masks[0]) % p.coeffModulus, seal: bytes };
+  }
+  /** The true sum and an encryption of zeros times `factor`: the same numbers, with more noise. */
+  function noisier(factor: bigint): Uint8Array {
+    const [total, zero, secret] = [new seal.Ciphertext(), new seal.Ciphertext(), new seal.SecretKey()];
+    secret.loadFromArray(context, key.secretKey);
+    total.loadFromArray(context, sum[0].seal);
+    const generator = new seal.KeyGenerator(context, secret);
+    const encryptor = new seal.Encryptor(context, generator.createPublicKey(), secret);
+    encryptor.encryptSymmetric(plaintextOf(new Map()), zero);
+    const evaluator = new seal.Evaluator(context);
+    evaluator.multiplyPlainInplace(zero, plaintextOf(new Map([[1, factor]])));
+    evaluator.addInplace(total, zero);
+    return Uint8Array.from(total.saveToArray(seal.ComprModeType.zstd) as Uint8Array);
+  }
+
+  test('a wrong check slot is refused', () => {
+    const other = { ...key, checkSecret: randomBytes(32) };
+    const frames = sites.map((siteId, i) => core.encrypt(other, place, siteId, 0, values[i]));
+    expect(() => open(tagged(core.add(frames)[0].seal))).toThrow(/^SUM_REFUSED: the sum was not opened$/);
+    expect(open(tagged(sum[0].seal))).toEqual(open(sum[0]));
+  });
+
+  test('so is too little room above the noise, where the numbers would still come out right', () => {
+    const noisy = noisier(2n ** 13n);
+    expect(decrypt(noisy).slots).toEqual(decrypt(sum[0].seal).slots);
+    expect(decrypt(noisy).budget).toBeLessThan(MIN_NOISE_BUDGET);
+    expect(() => open(tagged(noisy))).toThrow(/^SUM_REFUSED: the sum was not opened$/);
+    expect(open(tagged(noisier(4n)))).toEqual(open(sum[0]));
+  });
 });
