@@ -28,14 +28,18 @@ export interface QualityCase {
   readonly sites?: { readonly count: number; readonly images: number };
 }
 
+const TWENTY_SMALL = { count: 20, images: 500 };
+
 export const CASES: Readonly<Record<string, QualityCase>> = {
   'mednist-10': { data: 'mednist', epsilon: 10, target: 0.95 },
   'mnist-10': { data: 'mnist', epsilon: 10, target: 0.88 },
   'mnist-1': { data: 'mnist', epsilon: 1, target: 0.82 },
   'mnist-10-pooled': { data: 'mnist', epsilon: 10, placement: 'pooled' },
   'mnist-1-pooled': { data: 'mnist', epsilon: 1, placement: 'pooled' },
-  'mnist-10-twenty': { data: 'mnist', epsilon: 10, sites: { count: 20, images: 500 } },
-  'mnist-10-twenty-pooled': { data: 'mnist', epsilon: 10, sites: { count: 20, images: 500 }, placement: 'pooled' },
+  'mnist-1-twenty': { data: 'mnist', epsilon: 1, sites: TWENTY_SMALL },
+  'mnist-1-twenty-pooled': { data: 'mnist', epsilon: 1, sites: TWENTY_SMALL, placement: 'pooled' },
+  'mnist-10-twenty': { data: 'mnist', epsilon: 10, sites: TWENTY_SMALL },
+  'mnist-10-twenty-pooled': { data: 'mnist', epsilon: 10, sites: TWENTY_SMALL, placement: 'pooled' },
   'mednist-none': { data: 'mednist', epsilon: null, target: 0.95 },
   'mnist-none': { data: 'mnist', epsilon: null, target: 0.95 },
   'pneumonia-10': { data: 'pneumonia', epsilon: 10 },

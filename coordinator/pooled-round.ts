@@ -42,8 +42,10 @@ async function storeDiscriminator(
   at: Pick<DiscriminatorRecord, 'round' | 'attempt' | 'steps' | 'total'>,
 ): Promise<DiscriminatorRecord> {
   const weights = packFloat32(trainer.discriminatorWeights(state));
-  await blobs.put(discriminatorBlob(runId, at.total, 'state'), state);
-  await blobs.put(discriminatorBlob(runId, at.total, 'weights'), weights);
+  await Promise.all([
+    blobs.put(discriminatorBlob(runId, at.total, 'state'), state),
+    blobs.put(discriminatorBlob(runId, at.total, 'weights'), weights),
+  ]);
   return {
     ...at,
     state: { sha256: sha256Hex(state), bytes: state.length },
@@ -132,6 +134,7 @@ class Ahead {
   readonly #p: RoundParts;
   readonly #plan: RoundRecord['plan'];
   readonly #trainer: PooledTrainer;
+  #at: { record: DiscriminatorRecord; state: Uint8Array } | null = null;
   #now: Promise<{ record: DiscriminatorRecord; state: Uint8Array; fakes: FakesStep }> | null = null;
 
   constructor(p: RoundParts, { plan }: RoundRecord) {
@@ -144,8 +147,9 @@ class Ahead {
     this.#now.catch(() => undefined);
     return this.#now;
   }
-  /** The discriminator has moved on. */
-  renew(): void {
+  /** The discriminator has moved on; its bytes are at hand. */
+  moved(record: DiscriminatorRecord, state: Uint8Array): void {
+    this.#at = { record, state };
     this.#now = null;
   }
   async #load() {
@@ -157,7 +161,8 @@ class Ahead {
     const record = run?.discriminator;
     if (record === undefined || generator === null)
       throw new FedError('STORE_CORRUPT', `run ${runId} has no discriminator`);
-    const state = await loadDiscriminator(blobs, runId, record);
+    const kept = this.#at?.record.state.sha256 === record.state.sha256 ? this.#at.state : null;
+    const state = kept ?? (await loadDiscriminator(blobs, runId, record));
     const from = await loadGeneratorState(blobs, runId, generator);
     return { record, state, fakes: await this.#trainer.fakesStep(state, from, this.#plan) };
   }
@@ -174,7 +179,7 @@ async function applyStep(p: RoundParts, { plan }: RoundRecord, { index, sum, con
   const after = await trainer.stepDiscriminator(state, plan, sum, contributors, fakes);
   const at = { round: plan.round, attempt: plan.attempt, steps: index + 1, total: record.total + 1 };
   const discriminator = await storeDiscriminator(p, trainer, after, at);
-  work.renew();
+  work.moved(discriminator, after);
   return { discriminator, fakes };
 }
 

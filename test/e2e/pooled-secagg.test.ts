@@ -20,7 +20,7 @@ const policyOf = (deadlineSeconds: number) =>
     pooled: { maxDropouts: 1 },
     aggregation: { minSites: 5, minSurvivors: 4, maxDropouts: 1, deadlineSeconds },
   });
-const bounds = { ...testBounds, maxEpsilon: 50, lifetime: { epsilon: 100, delta: 1e-4 }, pooled: { minColluders: 1 } };
+const bounds = { ...testBounds, maxEpsilon: 50, lifetime: { epsilon: 100, delta: 1e-4 } };
 
 /** Keeps every share, by site, attempt and step. */
 class Keeping extends PooledStubComputation {

@@ -54,7 +54,7 @@ const undisturbed = await playPooled({ deaths: {} });
 test('the undisturbed run ends as it should', () => checkEnding(undisturbed));
 
 test.each([
-  ['site-a', 3],
+  ['site-a', 6],
   ['coordinator', 9],
 ])('%s may die at any operation', async (role, stride) => {
   const operations = undisturbed.passed.get(role)!;

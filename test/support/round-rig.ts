@@ -93,6 +93,7 @@ export const testBounds: SiteBounds = {
   minSites: 1,
   minSurvivors: 1,
   schemes: ['clear', 'secagg', 'bfv'],
+  pooled: { minColluders: 1 },
   allowInsecure: false,
   lifetime: { epsilon: 20, delta: 1e-4 },
 };
