@@ -57,15 +57,16 @@ export function datasetOptions(policy: CheckedPolicy, o: Omit<DataOptions, 'data
 }
 
 /**
- * Where a site keeps what it decoded, and its key: in its own folder, and only for folders of images. Ids in headers are
- * hashed with that key also where nothing is kept: a patient who was withdrawn is known again at the next start.
+ * Where a site keeps what it decoded of a folder, and its key, in its own folder. Patients are hashed with that key also
+ * where nothing is kept: one who was withdrawn is known again at the next start.
  */
 export function decodedCache(
   dir: string,
   o: Pick<DataOptions, 'data' | 'cache'>,
-): Pick<DatasetOptions, 'cache' | 'patientKey'> {
-  if (!existsSync(o.data) || !statSync(o.data).isDirectory()) return {};
+): Pick<DatasetOptions, 'cache'> & { readonly patientKey: Uint8Array } {
   const key = imagingKey(join(dir, 'imaging.key'));
   const patientKey = patientKeyOf(key);
-  return o.cache === false ? { patientKey } : { patientKey, cache: { path: join(dir, 'images.sqlite'), key } };
+  const isFolder = existsSync(o.data) && statSync(o.data).isDirectory();
+  if (o.cache === false || !isFolder) return { patientKey };
+  return { patientKey, cache: { path: join(dir, 'images.sqlite'), key } };
 }

@@ -62,7 +62,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
   const kept = decodedCache(dir, o);
   const read = await readPrivateImages(o.data, { ...datasetOptions(policy, o), ...kept, report });
   // Follows the list from step to step: a patient is left out in the middle of a run, too.
-  const images = withoutPatients(read.images, new Withdrawals(withdrawalsPath(folder.ledger), kept.patientKey ?? null));
+  const images = withoutPatients(read.images, new Withdrawals(withdrawalsPath(folder.ledger), kept.patientKey));
   tell({ kind: 'data-read', unit: images.patientsKnown ? 'patient' : 'image' });
   const parts = { engine, policy, siteId, images, random: secureBytes };
   const computation = open.adopt(await openComputation(parts), (c) => c.dispose());

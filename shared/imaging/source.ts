@@ -13,6 +13,11 @@ export interface ReadOptions {
   /** One unreadable image refuses the dataset, or is left out and reported. */
   readonly onBadFile: 'refuse' | 'skip';
   readonly report?: (bad: BadFile) => void;
+  /**
+   * What stands for a patient in the result, of what a CSV, a folder or an array calls the patient, and of a file's name where
+   * nobody is named. By default the same. Ids of DICOM headers come hashed in any case.
+   */
+  readonly hidePatient?: (id: string) => string;
   /** Told after every entry of the dataset, in order. */
   readonly onProgress?: (done: number, of: number) => void;
   /** At most this many entries, taken evenly over the dataset so that sorted classes all stay. */
@@ -106,6 +111,7 @@ async function loadAll(source: ImageSource, options: ReadOptions): Promise<ReadR
   const inPictures = picked.length > 0 && source.label(picked[0]) === undefined;
   const index = inPictures ? labelsInPictures(options.classes) : labelsInSource(source, picked, options.classes);
   const kept = new Kept(options, picked.length);
+  const hide = hiding(options);
   const bad: BadFile[] = [];
   let done = 0;
   for await (const [i, found] of inOrder(picked, source.atOnce ?? DECODED_AT_ONCE, (i) =>
@@ -119,7 +125,7 @@ async function loadAll(source: ImageSource, options: ReadOptions): Promise<ReadR
       if (options.onBadFile === 'refuse') throw new FedError('DATASET_INVALID', `${result.file}: ${result.reason}`);
       continue;
     }
-    for (const { unit, patient, label } of result) kept.add(unit, label, patient, source.name(i));
+    for (const { unit, patient, label } of result) kept.add(unit, label, patient, hide(source.name(i)));
   }
   if (kept.count === 0) throw new FedError('DATASET_INVALID', `no readable image among ${picked.length}`);
   const names = index.classNames();
@@ -146,13 +152,16 @@ async function* inOrder<T>(
   }
 }
 
+const hiding = (o: ReadOptions): ((id: string) => string) => o.hidePatient ?? ((id) => id);
+
 async function decodeOne(source: ImageSource, i: number, o: ReadOptions): Promise<DecodedUnit[] | BadFile> {
   try {
     const found = await source.decode(i);
+    const named = source.patient(i);
     if (found.length === 0) throw new FedError('IMAGE_UNREADABLE', 'it holds no picture');
     return found.map((picture) => ({
       unit: 'unit' in picture ? picture.unit : toUnitImage(picture.picture, o.size, o.channels, o.fit ?? 'crop'),
-      patient: source.patient(i) ?? picture.patient,
+      patient: named === undefined ? picture.patient : hiding(o)(named),
       label: 'unit' in picture ? picture.label : undefined,
     }));
   } catch (error) {

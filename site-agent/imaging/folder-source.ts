@@ -36,7 +36,7 @@ export interface FolderOptions {
   readonly timeoutMs?: number;
   /** Where decoded tensors are kept between starts, and under which key. */
   readonly cache?: { readonly path: string; readonly key: Uint8Array };
-  /** What DICOM ids are hashed with, when not by the cache's key: then a patient has the same name at every start. */
+  /** What patients are hashed with, when not by the cache's key: then a patient has the same name at every start. */
   readonly patientKey?: Uint8Array;
   /** Told of every file that was decoded: facts, and how many pictures. */
   readonly onFile?: (file: string, facts: FileFacts, pictures: number, masked: number) => void;
@@ -73,6 +73,10 @@ export async function folderSource(folder: string, options: ReadOptions & Folder
   };
 }
 
+/** What patients are hashed with: as named, of the cache, or one that nobody keeps. */
+export const patientKeyFor = (o: Pick<FolderOptions, 'patientKey' | 'cache'>): Uint8Array =>
+  o.patientKey ?? (o.cache === undefined ? randomBytes(32) : patientKeyOf(o.cache.key));
+
 function decodeSettings(o: ReadOptions & FolderOptions): DecodeSettings {
   return {
     size: o.size,
@@ -83,7 +87,7 @@ function decodeSettings(o: ReadOptions & FolderOptions): DecodeSettings {
     plane: o.plane ?? 'axial',
     everyPixel: o.everyPixel === true,
     labelTags: o.labelTags ?? [],
-    patientKey: o.patientKey ?? (o.cache === undefined ? randomBytes(32) : patientKeyOf(o.cache.key)),
+    patientKey: patientKeyFor(o),
     ...(o.valueRange === undefined ? {} : { valueRange: o.valueRange }),
     ...(o.perFile === undefined ? {} : { perFile: o.perFile }),
   };

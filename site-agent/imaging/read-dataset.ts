@@ -3,7 +3,8 @@ import { FedError } from '../../shared/errors.ts';
 import { isArrayDataset, readArrayDataset } from '../../shared/imaging/array-dataset.ts';
 import { isIdxName } from '../../shared/imaging/idx-source.ts';
 import { loadSource, type ReadOptions, type ReadResult } from '../../shared/imaging/source.ts';
-import { type FolderOptions, folderSource } from './folder-source.ts';
+import { patientIdHash } from './dicom/identity.ts';
+import { type FolderOptions, folderSource, patientKeyFor } from './folder-source.ts';
 import { asPrivateImages, type PrivateImages } from './private-images.ts';
 
 export interface DatasetOptions extends ReadOptions, FolderOptions {}
@@ -29,22 +30,16 @@ export async function readDataset(target: string, options: DatasetOptions): Prom
 /**
  * Step 1 of 9: reads a site's dataset as private images, grouped by patient. Throws as `readDataset` does.
  *
- * Guarantee: of what a dataset calls its patients, only which images are one patient's is kept; ids, hashes and file names
- * that stood for a patient are replaced by numbers in order of appearance.
+ * Guarantee: of what a dataset calls its patients, only which images are one patient's is kept. Ids, and file names that
+ * stood for a patient, are replaced by hashes under `patientKey`, or a key that is forgotten where there is none: with the
+ * key, and only with it, a patient who is named can be found again.
  */
 export async function readPrivateImages(
   target: string,
   options: DatasetOptions,
 ): Promise<{ images: PrivateImages; bad: ReadResult['bad'] }> {
-  const { images, bad, patientsKnown } = await readDataset(target, options);
-  return { images: asPrivateImages({ ...images, patients: numbered(images.patients) }, patientsKnown), bad };
-}
-
-function numbered(patients: readonly string[]): string[] {
-  const numbers = new Map<string, string>();
-  return patients.map((id) => {
-    const number = numbers.get(id) ?? `p${numbers.size + 1}`;
-    numbers.set(id, number);
-    return number;
-  });
+  const patientKey = patientKeyFor(options);
+  const hidePatient = (id: string): string => patientIdHash(id, new Uint8Array(), patientKey);
+  const { images, bad, patientsKnown } = await readDataset(target, { ...options, patientKey, hidePatient });
+  return { images: asPrivateImages(images, patientsKnown), bad };
 }

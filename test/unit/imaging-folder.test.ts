@@ -16,6 +16,9 @@ import { DecodeCache, imagingKey } from '../../site-agent/imaging/decode-cache.t
 import type { DecodedFile, DecodeSettings } from '../../site-agent/imaging/decode-file.ts';
 import { DecodePool } from '../../site-agent/imaging/decode-pool.ts';
 import { type DatasetOptions, readDataset, readPrivateImages } from '../../site-agent/imaging/read-dataset.ts';
+import { siteNpz } from '../../cli/demo/data.ts';
+import { withoutPatients } from '../../site-agent/imaging/private-images.ts';
+import { Withdrawals } from '../../site-agent/shell/withdrawals.ts';
 import { temporaryFolder } from '../support/cli-rig.ts';
 import { writeDicomPhantoms } from '../support/dicom-folder.ts';
 import { dicomFile, greyImage } from '../support/dicom-write.ts';
@@ -46,8 +49,38 @@ describe('a folder of DICOM files', () => {
     });
     expect(new Set(images.patients).size).toBe(12);
     for (const patient of images.patients) expect(patient).toMatch(/^[0-9a-f]{32}$/);
-    const { images: own } = await readPrivateImages(root.at('archive'), options);
-    expect(own.patients.slice(0, 3)).toEqual(['p1', 'p2', 'p3']);
+  }, 60_000);
+
+  test('a patient is one hash under the site’s key, however the data name the patient, and is found again when withdrawn', async () => {
+    const patientKey = new Uint8Array(32).fill(5);
+    const plain = { size: 28, channels: 1, onBadFile: 'refuse', patientKey, threads: 1 } as const;
+    const copy = (...to: string[]): void => {
+      mkdirSync(root.at(...to.slice(0, -1)), { recursive: true });
+      copyFileSync(files[0], root.at(...to));
+    };
+    copy('by-folder', 'chest', 'PATIENT-7', 'a.dcm');
+    copy('by-csv', 'scans', 'a.dcm');
+    writeFileSync(root.at('by-csv', 'labels.csv'), 'file,label,patient\nscans/a.dcm,chest,PATIENT-7\n');
+    const image = { size: 28, channels: 1, seed: 'x', patients: 1, site: 'a', classes: ['chest'] } as const;
+    writeFileSync(root.at('one.npz'), await siteNpz({ ...phantomImages(image), patients: ['PATIENT-7'] }, true));
+    const tagged = `a-${phantomImages(image).patients[0]}`;
+    const ways = [
+      ['PATIENT-7', root.at('by-folder'), { ...plain, patientFolders: true }],
+      ['PATIENT-7', root.at('by-csv'), plain],
+      ['PATIENT-7', root.at('one.npz'), plain],
+      [tagged, root.at('archive'), { ...plain, labelTags: ['Modality'] }],
+    ] as const;
+    for (const [k, [name, target, how]] of ways.entries()) {
+      const { images } = await readPrivateImages(target, how);
+      for (const id of images.patients) expect(id).toMatch(/^[0-9a-f]{32}$/);
+      const list = new Withdrawals(root.at(`${k}.json`), patientKey);
+      const left = withoutPatients(images, list);
+      const before = left.patientGroups.length;
+      list.note({ patient: 'SOMEBODY ELSE', issuer: '', reason: 'consent', what: 'withdrawn' }, 1);
+      expect([name, left.patientGroups.length]).toEqual([name, before]);
+      list.note({ patient: name, issuer: '', reason: 'consent', what: 'withdrawn' }, 2);
+      expect([name, left.patientGroups.length]).toEqual([name, before - 1]);
+    }
   }, 60_000);
 
   test('a label that is no class refuses the file, and its text is not quoted', async () => {
