@@ -140,11 +140,11 @@ export interface Edge {
 }
 
 /** What `massBetween` needs to know of an end of a bin. */
-export const edgeAt = (m: ShiftMixture, x: number): Edge => ({
-  x,
-  base: normalAt(x / m.sigma),
-  shifted: Array.from(m.shifted, (_, i) => normalAt((x - i - 1) / m.sigma)),
-});
+export function edgeAt(m: ShiftMixture, x: number): Edge {
+  const shifted: Normal[] = [];
+  for (let i = 0; i < m.shifted.length; i++) shifted.push(normalAt((x - i - 1) / m.sigma));
+  return { x, base: normalAt(x / m.sigma), shifted };
+}
 
 /** Mass of (from, to] under Q, and under the shifted part of P. P's own is `shifted + rest·base`. */
 export function massBetween(m: ShiftMixture, from: Edge, to: Edge): { base: number; shifted: number } {
