@@ -32,7 +32,8 @@ import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
 import { generatorBlob } from './generators.ts';
 import { rosterBlob } from './roster-blob.ts';
-import { countedAnswers, phaseBlob } from './round.ts';
+import { phaseBlob } from './phase-blobs.ts';
+import { countedAnswers } from './round.ts';
 import { discriminatorBlob } from './pooled-round.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';
@@ -105,7 +106,8 @@ export class Desk {
 
   /**
    * For the tensor receiver: every site may read the weights of the generator and of the pooled discriminator of now, the
-   * critic of the next moment round and the roster of the latest plan, and nothing else.
+   * critic of the next moment round and the roster of the latest plan; the participants of the open phase what it shows;
+   * and nothing else.
    */
   async readable(siteId: string, sha256: string): Promise<string | null> {
     const { runId, store } = this.#p;

@@ -29,6 +29,7 @@ import type { Decision } from './core/round-state.ts';
 import { publishRoster } from './roster-blob.ts';
 import { decideOpening, standingAfter } from './core/standing.ts';
 import type { CoordinatorEvent } from './events.ts';
+import { forgetPhaseBlobs, storePhaseBlob } from './phase-blobs.ts';
 import { forgetGenerator, loadGeneratorState, storeGenerator } from './generators.ts';
 import type { GeneratorRecord, PhaseKey, RoundRecord, Store, Tx } from './store/store.ts';
 import { beginDiscriminator, takePooledRound } from './pooled-round.ts';
@@ -145,7 +146,7 @@ async function openOrResume(p: RoundParts): Promise<RoundRecord> {
     const entries = sites.reduce((most, s) => Math.max(most, s.epsilon?.entries ?? 0), 0);
     const schedule = p.schedule ?? ((round: number) => nextSteps(terms, round, run.steps ?? FIRST_STEPS, entries));
     const roster = await publishRoster(p.blobs, p.roster());
-    await forgetPhaseBlobs(p);
+    await forgetPhaseBlobs(p.blobs);
     const plan = makePlan({
       ...p,
       round: run.round,
@@ -199,7 +200,7 @@ async function enterNext(
   also?: (tx: Tx) => Promise<void>,
 ): Promise<RoundRecord> {
   const { phase, downlinks, quorum } = next;
-  const blob = await storePhaseBlob(p, next);
+  const blob = await storePhaseBlob(p.blobs, next);
   const decision = enterPhase(record, phase, [...downlinks.keys()], { blob, quorum });
   await p.store.transaction(async (tx) => {
     await also?.(tx);
@@ -409,21 +410,6 @@ async function footingNow({ store, runId, keys, terms, roster }: RoundParts, lat
     footingOf(tx, { runId, lastPlan, roster: roster(), coordinator: keys.signing, quorum }),
   );
 }
-
-/** Durable before a record refers to it. Those of attempts gone by are removed when the next is opened. */
-async function storePhaseBlob({ blobs }: RoundParts, { blob }: NextPhase): Promise<RoundRecord['blob']> {
-  if (blob === undefined) return undefined;
-  const sha256 = sha256Hex(blob);
-  await blobs.put(phaseBlob(sha256), blob);
-  return { sha256, bytes: blob.length };
-}
-
-async function forgetPhaseBlobs({ blobs }: RoundParts): Promise<void> {
-  for (const old of await blobs.list(phaseBlob(''))) await blobs.delete(old.name);
-}
-
-/** A blob's name: what a phase shows its participants, under this hash. */
-export const phaseBlob = (sha256: string): string => `phase.${sha256}`;
 
 async function currentGenerator(p: RoundParts, tx: Tx): Promise<GeneratorRecord> {
   const run = await tx.run(p.runId);
