@@ -104,6 +104,8 @@ const spooled = (bytes: Uint8Array): SpooledTensor => ({
 export interface Timed {
   /** By phase, of the first site, the upload's hash among it. */
   readonly site: ReadonlyMap<string, number>;
+  /** Of the first site, all phases: what the processor was busy with it, on all threads. */
+  readonly processor: number;
   /** By phase, for all sites together. */
   readonly coordinator: ReadonlyMap<string, number>;
   /** Bytes the first site sends, and is shown. */
@@ -124,6 +126,7 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
   const past = new Map<number, Map<string, PhaseAnswer>>();
   const earlier = async (phase: number) => past.get(phase) ?? new Map<string, PhaseAnswer>();
   const site = new Map<string, number>();
+  let processor = 0;
   const coordinating = new Map<string, number>();
   const add = (to: Map<string, number>, kind: string, since: number) =>
     to.set(kind, (to.get(kind) ?? 0) + performance.now() - since);
@@ -137,6 +140,7 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
       if (kind === 'upload' && index >= ids.length - gone) continue;
       const update = updateOf(index, o.length);
       const text = JSON.stringify(shown ?? null);
+      const busy = process.cpuUsage();
       const began = performance.now();
       const made = await schemes.get(siteId)!.answer({
         phase,
@@ -151,6 +155,7 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
       const body: unknown = JSON.parse(JSON.stringify(made.uplink.body ?? null));
       if (index === 0) {
         add(site, kind, began);
+        processor += millisecondsOf(process.cpuUsage(busy));
         up += (tensor?.length ?? 0) + JSON.stringify(body).length;
         down += text.length;
       }
@@ -174,10 +179,12 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
     const closing = performance.now();
     const result = await coordinator.close({ plan, phase, length: o.length, integers: false, answers, earlier });
     add(coordinating, kind, closing);
-    if ('sum' in result) return { site, coordinator: coordinating, up, down, ...result };
+    if ('sum' in result) return { site, processor, coordinator: coordinating, up, down, ...result };
     downlinks = (result.next as NextPhase).downlinks;
   }
 }
+
+const millisecondsOf = ({ user, system }: { user: number; system: number }): number => (user + system) / 1000;
 
 export interface SiteWork {
   /** Neighbours it draws, and those it masks with. */
@@ -185,7 +192,7 @@ export interface SiteWork {
   readonly neighbours: number;
   readonly threshold: number;
   readonly ms: number;
-  readonly upload: number;
+  readonly processor: number;
   readonly up: number;
   readonly down: number;
 }
@@ -201,19 +208,22 @@ export async function oneSiteOf(o: Setting): Promise<SiteWork> {
   const [own] = plan.invited;
   const ask = async (siteId: string, phase: number, downlink: unknown, secret: Uint8Array | null) => {
     const update = phase === 2 ? updateOf(0, o.length) : null;
+    const busy = process.cpuUsage();
     const began = performance.now();
     const made = await siteOf(scene, siteId).answer({ phase, siteId, plan, downlink, secret, update });
     if (made.uplink.tensor !== null) sha256Hex(made.uplink.tensor);
-    return { ...made, ms: performance.now() - began };
+    return { ...made, ms: performance.now() - began, processor: millisecondsOf(process.cpuUsage(busy)) };
   };
   const advertised = new Map<string, KeysBody>();
   const kept = new Map<string, Uint8Array | null>();
-  let ms = 0;
+  let [ms, processor] = [0, 0];
   for (const siteId of plan.invited) {
     const made = await ask(siteId, 0, null, null);
     advertised.set(siteId, made.uplink.body as KeysBody);
     kept.set(siteId, made.secret);
-    if (siteId === own) ms += made.ms;
+    if (siteId !== own) continue;
+    ms += made.ms;
+    processor += made.processor;
   }
   const around = neighboursOf(group, new Map([...advertised].map(([id, body]) => [id, body.neighbours])));
   const keysFor = (siteId: string) => ({
@@ -225,6 +235,7 @@ export async function oneSiteOf(o: Setting): Promise<SiteWork> {
     const made = await ask(own, phase, JSON.parse(text), kept.get(own) ?? null);
     kept.set(own, made.secret);
     ms += made.ms;
+    processor += made.processor;
     down += text.length;
     up += JSON.stringify(made.uplink.body).length + (made.uplink.tensor?.length ?? 0);
     return made;
@@ -237,7 +248,7 @@ export async function oneSiteOf(o: Setting): Promise<SiteWork> {
     shares[siteId] = (made.uplink.body as SharesBody).shares[own];
   }
   const sites = [...group.sites];
-  const uploaded = await step(2, { sites, shares });
+  await step(2, { sites, shares });
   await step(3, { survivors: sites });
   const signatures: Record<string, string> = {};
   for (const siteId of sites.slice(0, group.agreeing))
@@ -248,7 +259,7 @@ export async function oneSiteOf(o: Setting): Promise<SiteWork> {
     neighbours: around.get(own)?.size ?? 0,
     threshold: group.threshold,
     ms,
-    upload: uploaded.ms,
+    processor,
     up,
     down,
   };
