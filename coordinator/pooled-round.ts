@@ -9,6 +9,7 @@ import { packFloat32 } from '../shared/aggregation/clear.ts';
 import { sha256Hex, sumDigest } from '../shared/audit/canonical.ts';
 import { FedError } from '../shared/errors.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
+import { kindOfRound } from '../shared/protocol/terms.ts';
 import { closePooledRound, stepApplied, stepsTaken } from './core/pooled-state.ts';
 import { type FakesStep, type PooledTrainer, pooledTrainerOf } from './core/pooled-trainer.ts';
 import type { Decision } from './core/round-state.ts';
@@ -66,10 +67,10 @@ async function forgetDiscriminator({ blobs, runId }: RoundParts, total: number):
   await blobs.delete(discriminatorBlob(runId, total, 'weights'));
 }
 
-/** Makes the discriminator of a run that has none yet: before its first pooled round is planned. */
+/** Makes the discriminator of a run that has none yet, before its first pooled round is planned; else nothing. */
 export async function beginDiscriminator(p: RoundParts): Promise<void> {
   const run = await runOf(p);
-  if (run.discriminator !== undefined) return;
+  if (kindOfRound(p.terms, run.round) !== 'discriminator' || run.discriminator !== undefined) return;
   const trainer = pooledTrainerOf(p.trainer);
   const first = { round: run.round, attempt: 0, steps: 0, total: 0 };
   const discriminator = await storeDiscriminator(p, trainer, await trainer.initialDiscriminator(), first);

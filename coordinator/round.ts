@@ -75,7 +75,7 @@ interface Sum {
  * @throws {Stopped} when the signal is aborted; the next call goes on.
  */
 export async function coordinateRound(p: RoundParts): Promise<boolean> {
-  if (p.terms.pooled !== null && (await nextKind(p)) === 'discriminator') await beginDiscriminator(p);
+  await beginDiscriminator(p);
   const opened = await openOrResume(p);
   if (opened.plan.kind === 'discriminator') {
     const pooled = await takePooledRound(p, opened, { collect, closePhase, enterNext, commit });
@@ -210,11 +210,6 @@ async function enterNext(
   p.emit({ kind: 'phase-opened', round: record.plan.round, attempt: record.plan.attempt, phase });
   p.wake();
   return decision.next;
-}
-
-async function nextKind({ store, runId, terms }: RoundParts) {
-  const run = await store.transaction((tx) => tx.run(runId));
-  return kindOfRound(terms, run?.round ?? 0);
 }
 
 /**

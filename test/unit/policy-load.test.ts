@@ -80,7 +80,7 @@ describe('refused', () => {
     ['shares that do not add up', { 'labels/distribution/chest': 0.5 }, /adds up to 1.25/],
     ['a class without a share', { 'labels/distribution/knee': undefined }, /every class/],
     ['a class twice', { 'model/classes': ['chest', 'chest', 'head-ct', 'knee'] }, /twice/],
-    ['pooled, which is reserved', { placement: 'pooled' }, /placement: is reserved/],
+    ['pooled, without its numbers', { placement: 'pooled' }, /pooled: is missing/],
     ['more survivors than sites', { 'aggregation/minSurvivors': 4 }, /minSurvivors: is more than minSites/],
     ['fewer places than patients expected', { 'privacy/maxBatch': 60 }, /maxBatch: is less than expectedBatch/],
     ['a site that declares an unknown class', { sites: { a: { classes: ['tail'] } } }, /unknown: tail/],
