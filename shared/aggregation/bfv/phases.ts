@@ -8,8 +8,8 @@
  *   3 open    three who agreed, shown the encrypted sum and all consents -> the sum, decrypted; two must find the same
  *
  * Why phase 2: to open two sums of one attempt, over different sites, would show their difference. A site signs one list
- * an attempt, and a list is opened by a majority of the invited alone. Having signed, a site makes a new update should
- * the round be opened again (`site-agent/core/session.ts`), so two sums of two attempts share too little as well.
+ * an attempt, and a list is opened by a majority of the invited alone. Having sent its update, a site makes a new one should
+ * the round be opened again (`site-agent/core/session.ts`), so two sums of two attempts share no update.
  *
  * Security model: a coordinator that works together with any one key holder opens every update; the coordinator alone,
  * lying as it likes about who contributed, what was added and how often, opens nothing but one sum of at least
