@@ -15,6 +15,8 @@ import { pooledVersion } from './quality-pooled.ts';
 const DATA = resolve(import.meta.dirname, '../../shared/data');
 export const DELTA = 1e-5;
 const SITES = 5;
+/** No vector of these cases is longer. */
+const POOLED_COORDINATES = 100_000;
 
 export interface QualityCase {
   readonly data: 'mednist' | 'mnist' | 'pneumonia';
@@ -46,7 +48,10 @@ export const CASES: Readonly<Record<string, QualityCase>> = {
   'pneumonia-none': { data: 'pneumonia', epsilon: null },
 };
 
-/** `both`: moments, then adversarial rounds. `moments`: the moment round alone, at the same total epsilon. */
+/**
+ * `both`: the moment round, then the rounds after it. `moments`: the moment round alone, at the same total epsilon and
+ * with as many steps of the generator.
+ */
 export type Variant = 'both' | 'moments';
 
 export interface Cohort {
@@ -114,11 +119,19 @@ export function realTraining(cohort: Cohort): LabelledImages {
 
 /** Numbers that decide how good and how long; everything else follows from the case. */
 export interface Settings {
-  /** Share of epsilon that the moment round spends when adversarial rounds follow. */
-  readonly momentShare: number;
   readonly fitSteps: number;
   readonly fitPerClass: number;
+  readonly frequencies: number;
+  /** Moment rounds in a critic's features. */
+  readonly criticRounds: number;
+  readonly criticFitSteps: number;
+  /** After the last of them: the fit ends slowly. */
+  readonly lastFitSteps: number;
+  readonly criticSteps: number;
+  /** Rounds of discriminators after that. */
   readonly rounds: number;
+  /** Share of epsilon that all moment rounds spend where rounds of discriminators follow. */
+  readonly momentShare: number;
   readonly warmup: number;
   readonly batch: number;
   readonly fakes: number;
@@ -128,15 +141,22 @@ export interface Settings {
   readonly lrG: number;
   readonly lrD: number;
   readonly momentWeight: number;
-  readonly frequencies: number;
+  /** Fakes a class in the moment term of a round of discriminators. */
+  readonly momentPerClass: number;
+  readonly conditioning: 'projection' | 'classifier';
 }
 
 const PRIVATE: Settings = {
-  momentShare: 0.3,
-  fitSteps: 400,
+  fitSteps: 250,
   fitPerClass: 30,
-  rounds: 100,
-  warmup: 30,
+  frequencies: 400,
+  criticRounds: 3,
+  criticFitSteps: 100,
+  lastFitSteps: 300,
+  criticSteps: 250,
+  rounds: 0,
+  momentShare: 1,
+  warmup: 0,
   batch: 400,
   fakes: 200,
   discriminatorWidth: 16,
@@ -145,38 +165,21 @@ const PRIVATE: Settings = {
   lrG: 3e-4,
   lrD: 1e-3,
   momentWeight: 3,
-  frequencies: 400,
+  momentPerClass: 10,
+  conditioning: 'projection',
 };
 
-/** Without a mechanism: small batches as usual, and the moment term stays: without it every class fell on one image. */
-const OPEN: Settings = {
-  ...PRIVATE,
-  fitSteps: 400,
-  rounds: 150,
-  warmup: 20,
-  batch: 64,
-  fakes: 64,
-  discriminatorWidth: 32,
-  lrG: 3e-4,
-  lrD: 5e-4,
-};
+const OPEN: Settings = { ...PRIVATE, rounds: 150, warmup: 20, batch: 64, fakes: 64, discriminatorWidth: 32, lrD: 5e-4 };
+
+/** Steps of the generator over all moment rounds: what the moment round alone is given too. */
+const allFitSteps = (s: Settings): number =>
+  s.fitSteps + (s.criticRounds > 0 ? (s.criticRounds - 1) * s.criticFitSteps + s.lastFitSteps : 0);
 
 /** Small sets and small budgets want less of what costs time or noise. */
 export function settingsOf({ data, epsilon }: QualityCase): Settings {
-  if (epsilon === null) return data === 'pneumonia' ? { ...OPEN, fitSteps: 250, momentWeight: 15 } : OPEN;
-  const moments = epsilon <= 1 ? { momentShare: 0.6 } : {};
-  if (data === 'pneumonia')
-    return {
-      ...PRIVATE,
-      ...moments,
-      fitSteps: 250,
-      fitPerClass: 100,
-      rounds: 40,
-      batch: 200,
-      lrG: 1e-4,
-      momentWeight: 15,
-    };
-  return { ...PRIVATE, ...moments, ...(data === 'mednist' ? { fitSteps: 600, fitPerClass: 40 } : {}) };
+  const base = epsilon === null ? OPEN : PRIVATE;
+  if (data === 'pneumonia') return { ...base, fitPerClass: 100, criticFitSteps: 60, lastFitSteps: 150 };
+  return { ...base, ...(data === 'mednist' ? { fitSteps: 300, criticRounds: 2 } : {}) };
 }
 
 /** The policy of a case. Epsilon is exact: noise is calibrated so that the policy's own steps spend it. */
@@ -190,7 +193,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
   const sampleRate = Math.min(1, s.batch / patients);
   const sampling = { sampleRate, patientsAtMost: patients, steps: Math.max(1, maxSteps) };
   const maxBatch = c.epsilon === null ? Math.ceil(1.5 * s.batch) : smallestMaxBatch(sampling, DELTA / 100);
-  const noise = noiseOf(c, variant, s, sampleRate, maxSteps);
+  const noise = noiseOf(c, { releases: 1 + criticRounds, share: s.momentShare, sampleRate, steps: maxSteps });
   const privacy = {
     unit: 'patient',
     neighbours: 'add-or-remove-one',
@@ -223,14 +226,14 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
       latent: s.latent,
       generatorWidth: s.generatorWidth,
       discriminatorWidth: s.discriminatorWidth,
-      conditioning: 'projection',
+      conditioning: s.conditioning,
       groupNorm: 0,
       loss: 'bce',
     },
     training: {
-      rounds: variant === 'moments' ? 0 : s.rounds,
+      rounds,
       discriminatorSteps: 1,
-      warmupDiscriminatorSteps: variant === 'moments' ? 0 : s.warmup,
+      warmupDiscriminatorSteps: warmup,
       generatorBatch: s.fakes,
       fakesPerStep: s.fakes,
       lrG: s.lrG,
@@ -241,6 +244,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
       averageDecayD: c.epsilon === null ? 0 : 0.9,
       emaDecay: c.epsilon === null ? 0.99 : 0.98,
       momentWeight: s.momentWeight,
+      momentBatch: s.momentPerClass * classes.length,
     },
     privacy,
     warmStart: {
@@ -251,7 +255,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
         blocks: [...blocks, { ...shapes, frequencies: 2 * s.frequencies, weight: 3 }],
       },
       noiseMultiplier: noise.moments,
-      fitSteps: alone ? s.fitSteps + s.criticRounds * s.criticFitSteps : s.fitSteps,
+      fitSteps: alone ? allFitSteps(s) : s.fitSteps,
       fitBatch: s.fitPerClass * classes.length,
       lr: 0.003,
       ...(criticRounds > 0 && {
@@ -267,6 +271,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
           batch: 100,
           lr: 0.001,
           fitSteps: s.criticFitSteps,
+          lastFitSteps: s.lastFitSteps,
           fitLr: 0.002,
         },
       }),
@@ -296,11 +301,9 @@ function noiseOf({ epsilon }: QualityCase, { releases, share, sampleRate, steps 
   if (epsilon === null) return { moments: 0, steps: 0 };
   // A little below: part of delta pays for the cap on the batch.
   const delta = 0.98 * DELTA;
-  const alone = (e: number) => noiseMultiplierFor({ epsilon: e, delta, sampleRate: 1, steps: 1 });
-  if (variant === 'moments') return { moments: alone(epsilon), steps: 1 };
-  const moments = alone(s.momentShare * epsilon);
-  return {
-    moments,
-    steps: noiseMultiplierFor({ epsilon, delta, sampleRate, steps, others: [gaussianEvent(moments)] }),
-  };
+  const own = (steps === 0 ? 1 : share) * epsilon;
+  const moments = noiseMultiplierFor({ epsilon: own, delta, sampleRate: 1, steps: releases });
+  if (steps === 0) return { moments, steps: 1 };
+  const others = [gaussianEvent(moments, releases)];
+  return { moments, steps: noiseMultiplierFor({ epsilon, delta, sampleRate, steps, others }) };
 }

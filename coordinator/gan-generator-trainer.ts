@@ -15,6 +15,8 @@ import { featureSet, type ImageShape } from '../shared/moments/features.ts';
 import { MomentObjective, momentTargets, type MomentTargets, type MomentTerm } from '../shared/moments/objective.ts';
 import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
+import type { CriticRounds } from '../shared/policy/schema.ts';
+import type { DeepReadonly } from '../shared/policy/freeze.ts';
 import { rateFactor } from '../shared/policy/training.ts';
 import { ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
@@ -97,7 +99,7 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     const [steps, lr] =
       state.critic === null || !warmStart.critic
         ? [warmStart.fitSteps, warmStart.lr]
-        : [warmStart.critic.fitSteps, warmStart.critic.fitLr];
+        : [criticFitSteps(warmStart.critic, moments.length), warmStart.critic.fitLr];
     let { weights, average } = state;
     let optimizer = adam({ learningRate: 0 }).init(weights.length);
     average = weights;
@@ -244,6 +246,12 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     this.#objective = null;
   }
 }
+
+/** Steps of the fit to `released` moments, the newest in a critic's features. */
+const criticFitSteps = (
+  { rounds, fitSteps, lastFitSteps = fitSteps }: DeepReadonly<CriticRounds>,
+  released: number,
+): number => (released > rounds ? lastFitSteps : fitSteps);
 
 /** Share of the fit's learning rate at a share of its steps. */
 function fitRate(share: number): number {

@@ -145,6 +145,7 @@ export const CriticRounds = z.strictObject({
   batch: Count,
   lr: Positive,
   fitSteps: Count.describe('Steps of the generator after each of these rounds, on all moments so far.'),
+  lastFitSteps: Count.optional().describe('The same after the last of them; as many as after the others where absent.'),
   fitLr: Positive,
 });
 

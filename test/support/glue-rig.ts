@@ -81,7 +81,7 @@ export interface TinyOptions {
   readonly training?: Partial<typeof training> & { rateDecay?: { from: number; to: number }; momentBatch?: number };
   readonly privacy?: Partial<typeof privacy>;
   /** Null: no moment round. */
-  readonly warmStart?: (Partial<typeof moments> & { critic?: typeof tinyCritic }) | null;
+  readonly warmStart?: (Partial<typeof moments> & { critic?: typeof tinyCritic & { lastFitSteps?: number } }) | null;
   readonly sites?: Readonly<Record<string, object>>;
   readonly minSites?: number;
 }

@@ -244,6 +244,23 @@ test('a critic comes with every moment round but the last, and travels through b
   });
 });
 
+test('the fit after the last critic round may take more steps', async () => {
+  const critic = { ...tinyCritic, fitSteps: 2, lastFitSteps: 5 };
+  const policy = tinyPolicy({ ...withCritic, warmStart: { ...withCritic.warmStart, critic } });
+  const first = await momentSum(policy);
+  await using(policy, async (t) => {
+    let state = await t.initialState();
+    const steps: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      const sum =
+        round === 0 ? first : Float64Array.from(uniform(round, t.updateLength(planFor(policy, round))), Math.abs);
+      steps.push(0);
+      state = await t.fitMoments(state, planFor(policy, round), sum, () => (steps[round] += 1));
+    }
+    expect(steps).toEqual([5, 2, 5]);
+  });
+});
+
 test('the fit after a critic round follows that round’s means too', async () => {
   const policy = tinyPolicy({ ...withCritic, warmStart: { ...withCritic.warmStart, fitSteps: 1 } });
   const first = await momentSum(policy);
