@@ -1,5 +1,6 @@
 /** What an operator sees of a run: a bar over its rounds, and a line for whatever is out of the ordinary. */
 import type { CoordinatorEvent } from '../coordinator/events.ts';
+import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import type { ShellEvent } from './coordinator-run.ts';
 import { showEpsilon } from './output.ts';
@@ -16,9 +17,9 @@ export interface Screen {
 
 /** Where a run is, in [0, 1], from its events. */
 export function runShare(policy: CheckedPolicy): { after(event: CoordinatorEvent | ShellEvent): number } {
-  const fit = policy.warmStart.kind === 'moments' ? FIT_ROUNDS : 0;
-  const total = fit + policy.training.rounds;
-  const doneAt = (round: number) => (fit > 0 && round > 0 ? fit + round - 1 : round) / total;
+  const fits = momentRoundsOf(policy);
+  const total = fits * FIT_ROUNDS + policy.training.rounds;
+  const doneAt = (round: number) => (Math.min(round, fits) * FIT_ROUNDS + Math.max(0, round - fits)) / total;
   let share = 0;
   return {
     after(event) {
@@ -26,7 +27,7 @@ export function runShare(policy: CheckedPolicy): { after(event: CoordinatorEvent
       else if (event.kind === 'round-closed') share = doneAt(event.round + 1);
       else if (event.kind === 'discriminator-step')
         share = doneAt(event.round) + (doneAt(event.round + 1) - doneAt(event.round)) * (event.step / event.of);
-      else if (event.kind === 'fitting') share = (fit * event.share) / total;
+      else if (event.kind === 'fitting') share = doneAt(event.round) + (FIT_ROUNDS * event.share) / total;
       else if (event.kind === 'run-finished') share = 1;
       return share;
     },

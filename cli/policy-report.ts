@@ -1,7 +1,7 @@
 /** What a policy spends, in sentences. */
 import { pldAccountant, RELATION } from '../shared/dp/accountant.ts';
 import type { PrivacyEvent } from '../shared/dp/event.ts';
-import { epsilonOfPolicy, samplingOf } from '../shared/policy/cost.ts';
+import { epsilonOfPolicy, momentRoundsOf, samplingOf } from '../shared/policy/cost.ts';
 import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
 import { showEpsilon } from './output.ts';
 
@@ -58,10 +58,11 @@ export function policyReport(policy: CheckedPolicy): PolicyReport {
 
 /** The claim in one sentence. @param siteId - for one site; otherwise the worst of all. */
 export function policySentence(policy: CheckedPolicy, siteId?: string): string {
-  const { privacy, warmStart } = policy;
+  const { privacy } = policy;
   if (privacy.mechanism === 'none-insecure') return 'There is no privacy mechanism: nothing is claimed.';
   const { epsilon } = epsilonOfPolicy(policy, siteId);
-  const moments = warmStart.kind === 'moments' ? ' and the moment round' : '';
+  const moments =
+    ['', ' and the moment round'][momentRoundsOf(policy)] ?? ` and ${momentRoundsOf(policy)} moment rounds`;
   return (
     `A whole run (${privacy.maxSteps} private steps${moments}) spends epsilon ${showEpsilon(epsilon)} of ` +
     `${privacy.epsilon} at delta ${privacy.delta}, for one patient added or removed.`

@@ -7,6 +7,7 @@ import { ENGINE_NAMES, type EngineName } from '../../shared/engine/program.ts';
 import { FedError } from '../../shared/errors.ts';
 import { concatImages, type LabelledImages } from '../../shared/imaging/images.ts';
 import { dropDuplicates, type Skew, splitBySite } from '../../shared/imaging/split.ts';
+import { momentRoundsOf } from '../../shared/policy/cost.ts';
 import { type CheckedPolicy, loadPolicyText } from '../../shared/policy/load.ts';
 import { asPrivateImages, type PrivateImages } from '../../site-agent/imaging/private-images.ts';
 import { readDataset } from '../../site-agent/imaging/read-dataset.ts';
@@ -55,7 +56,7 @@ async function runSimulation(o: Options): Promise<void> {
   const threads = o.threads === undefined ? {} : { threads: positive('--threads', o.threads) };
   const engine = await openEngine(engineNamed(o.engine), threads);
   const bar = progress('simulating');
-  const rounds = policy.training.rounds + (policy.warmStart.kind === 'moments' ? 1 : 0);
+  const rounds = policy.training.rounds + momentRoundsOf(policy);
   const began = performance.now();
   try {
     const result = await simulate({
