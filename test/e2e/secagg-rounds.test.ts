@@ -1,10 +1,14 @@
 /** Whole rounds under secagg by the real coordinator and real agents, in one process: drop-outs, and what is on the wire. */
 import { describe, expect, test } from 'vitest';
+import { MemoryStore } from '../../coordinator/store/memory.ts';
+import type { SiteScheme } from '../../shared/aggregation/aggregation.ts';
 import { packFloat32 } from '../../shared/aggregation/clear.ts';
+import { secaggSite } from '../../shared/aggregation/secagg/site.ts';
+import { roundTermsOf } from '../../shared/policy/views.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Tap } from '../support/round-hand.ts';
-import { MASKED, StubComputation, agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
+import { MASKED, RUN_ID, StubComputation, agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
 import { PHASES, Recorder, dropping } from '../support/secagg-wire.ts';
 import type { SecretPhase } from '../support/secagg-wire.ts';
 
@@ -87,6 +91,41 @@ test('with three sites a drop-out voids the round; whoever had sent its update m
   expect([closed.attempt, closed.contributors]).toEqual([1, ['site-a', 'site-b', 'site-c']]);
   // The one that had not got its update out may use it; its answer was stored, so to itself it may have been sent.
   expect([...ledgers.values()].map((ledger) => ledger.entries().length)).toEqual([2, 2, 2]);
+});
+
+test('a site whose upload has another size is refused by code, in the log, and the round closes with the others', async () => {
+  const cast = castOf(5);
+  const policy = masked(5, { minSites: 5, minSurvivors: 3, maxDropouts: 2 });
+  const [tap, store] = [new Tap(), new MemoryStore()];
+  const coordinator = coordinatorOf(cast, policy, { store, onEvent: tap.hear, absentMs: 20 });
+  const ids = [...cast.sites.keys()];
+  const agents = ids.map((id) => {
+    const honest = secaggSite({
+      siteId: id,
+      keys: cast.sites.get(id)!,
+      policy,
+      terms: roundTermsOf(policy),
+      roster: async () => cast.roster,
+      nowMs: () => 0,
+    });
+    const scheme: SiteScheme = {
+      ...honest,
+      async answer(p) {
+        const made = await honest.answer(p);
+        const { body, tensor } = made.uplink;
+        return tensor === null ? made : { ...made, uplink: { body, tensor: tensor.subarray(4) } };
+      },
+    };
+    return agentOf(cast, policy, id, coordinator, { pollMs: 50, ...(id === 'site-e' && { scheme }) });
+  });
+  const runs = [coordinator.run(), ...agents.map((a) => a.run())];
+  const closed = await tap.when('round-closed');
+  expect([closed.attempt, closed.contributors]).toEqual([0, ids.slice(0, 4)]);
+  await Promise.all([coordinator.stop(), ...agents.map((a) => a.stop())]);
+  await Promise.all(runs);
+  const log = await store.transaction((tx) => tx.log(RUN_ID, 0, 1000));
+  const refused = log.filter((e) => e.kind === 'refused').map((e) => e.body as Record<string, unknown>);
+  expect(refused[0]).toMatchObject({ round: 0, phase: 2, siteId: 'site-e', code: 'UPDATE_SHAPE' });
 });
 
 /** Keeps what it works out, to be looked for. */
