@@ -85,7 +85,7 @@ export async function checkData(o: DataOptions, against: CheckAgainst): Promise<
     masked: seen.masked,
     findings: [
       ...(withdrawn.count > 0
-        ? [`${withdrawn.count} patients are withdrawn and left out; files still count above.`]
+        ? [`Withdrawn, and left out of what is counted here: ${withdrawn.count}.`]
         : []),
       ...(unlabelled ? ['No labels are given, so modalities are counted as classes.'] : []),
       ...findingsOf(policy, siteId, { perClass, patients, bad: bad.length }),

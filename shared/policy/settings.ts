@@ -98,6 +98,7 @@ const computation = [
   'warmStart.critic.blocks[].weight',
   'warmStart.critic.fitLr',
   'warmStart.critic.fitSteps',
+  'warmStart.critic.lastFitSteps',
   'warmStart.critic.lr',
   'warmStart.critic.seed',
   'warmStart.critic.steps',
