@@ -4,8 +4,7 @@
  * again: same plan bytes, same downlinks, and the sum applied once.
  */
 import type { CoordinatorScheme, NextPhase, PhaseAnswer } from '../shared/aggregation/aggregation.ts';
-import { hashJson, sha256Hex, sumDigest } from '../shared/audit/canonical.ts';
-import type { LogDraft } from '../shared/audit/entry.ts';
+import { sha256Hex, sumDigest } from '../shared/audit/canonical.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
 import type { ErrorCode } from '../shared/errors.ts';
@@ -15,7 +14,7 @@ import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import { PLAN_TYP } from '../shared/protocol/round-messages.ts';
 import type { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
-import { kindOfRound, leastContributors } from '../shared/protocol/terms.ts';
+import { leastContributors } from '../shared/protocol/terms.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import type { Bell } from '../shared/bell.ts';
 import type { GeneratorTrainer } from './core/generator-trainer.ts';
@@ -24,14 +23,14 @@ import { inviteForSums, stepsLeft } from './core/pooled-state.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import { FIRST_STEPS, meanOfFakes, nextSteps, stepsAfter } from './core/step-schedule.ts';
 import type { Presence } from './core/presence.ts';
-import { bar, closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
-import type { Decision } from './core/round-state.ts';
+import { closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
 import { publishRoster } from './roster-blob.ts';
-import { decideOpening, standingAfter } from './core/standing.ts';
+import { decideOpening } from './core/standing.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { forgetPhaseBlobs, storePhaseBlob } from './phase-blobs.ts';
 import { forgetGenerator, loadGeneratorState, storeGenerator } from './generators.ts';
 import type { GeneratorRecord, PhaseKey, RoundRecord, Store, Tx } from './store/store.ts';
+import { commit, enrolled, keepStandings, withoutChanged } from './run-sites.ts';
 import { beginDiscriminator, takePooledRound } from './pooled-round.ts';
 import { keepSum } from './kept-sums.ts';
 import { footingOf, publishCheckpoint } from './witnesses.ts';
@@ -344,59 +343,6 @@ async function afterVoid(p: RoundParts, record: RoundRecord, code: ErrorCode, de
   while (p.clock.now() < until) await p.bell.wait(p.bell.rings, until, p.clock, p.signal);
 }
 
-/** Standings follow from how the phase ended; whoever was missed counts as absent until heard of again. */
-async function keepStandings(p: RoundParts, tx: Tx, record: RoundRecord): Promise<void> {
-  const now = p.clock.now();
-  for (const site of await tx.sites(p.runId)) {
-    const next = standingAfter(site, record);
-    if (hashJson(next) === hashJson(site)) continue;
-    await tx.putSite(p.runId, next);
-    if (next.standing === 'missed') p.presence.missed(site.siteId, now);
-  }
-}
-
-/** The attempt without those whose keys are not the ones it was opened with. Their entries come when the next is opened. */
-async function withoutChanged(p: RoundParts, tx: Tx, record: RoundRecord): Promise<RoundRecord> {
-  const known = new Map((await tx.sites(p.runId)).map((s) => [s.siteId, s.keysSha256]));
-  let now = record;
-  for (const { siteId, status, signing, sealing } of p.roster().sites) {
-    const before = known.get(siteId);
-    const same = status === 'active' && before === hashJson({ signing, sealing });
-    if (before === undefined || same) continue;
-    const decision = bar(now, siteId);
-    if (decision.next === now) continue;
-    await commit(p, tx, decision);
-    now = decision.next;
-  }
-  return now;
-}
-
-/**
- * The run's sites: everybody active in the roster. One that joins a run under way is not waited for until it came. What
- * is new in the roster goes into the log: names, keys, and who may not take part any more.
- */
-async function enrolled(p: RoundParts, tx: Tx) {
-  const known = new Map((await tx.sites(p.runId)).map((s) => [s.siteId, s]));
-  const begun = (await tx.latestRound(p.runId)) !== null;
-  for (const { siteId, status, signing, sealing } of p.roster().sites) {
-    const before = known.get(siteId);
-    if (before === undefined && status === 'revoked') continue;
-    const keysSha256 = hashJson({ signing, sealing });
-    const revoked = status === 'revoked';
-    if (before?.keysSha256 === keysSha256 && (before.revoked ?? false) === revoked) continue;
-    const fresh = { siteId, standing: begun ? 'missed' : 'good', declined: null, epsilon: null } as const;
-    const site = { ...(before ?? fresh), keysSha256, revoked };
-    known.set(siteId, site);
-    await tx.putSite(p.runId, site);
-    const draft: LogDraft = revoked
-      ? { kind: 'site-revoked', body: { siteId } }
-      : { kind: before ? 'site-keys-changed' : 'site-enrolled', body: { siteId, signing, sealing } };
-    await tx.appendLog(p.runId, draft, p.clock.now());
-  }
-  const active = p.roster().sites.filter((s) => s.status === 'active');
-  return active.map((s) => known.get(s.siteId)!);
-}
-
 /** Whether the last plan's checkpoint has been cosigned by enough sites for another plan to rest on it. */
 async function footingNow({ store, runId, keys, terms, roster }: RoundParts, latest: RoundRecord | null) {
   const lastPlan = latest?.plan.checkpoint.size ?? null;
@@ -411,12 +357,6 @@ async function currentGenerator(p: RoundParts, tx: Tx): Promise<GeneratorRecord>
   const generator = run === null ? null : await tx.generator(p.runId, run.round);
   if (generator === null) throw new FedError('STORE_CORRUPT', `run ${p.runId} has no generator`);
   return generator;
-}
-
-/** State and log, together or not at all. */
-async function commit(p: Pick<RoundParts, 'clock'>, tx: Tx, { next, log }: Decision): Promise<void> {
-  await tx.putRound(next);
-  for (const draft of log) await tx.appendLog(next.plan.runId, draft, p.clock.now());
 }
 
 const keyOf = ({ plan, phase }: RoundRecord): PhaseKey => ({
