@@ -222,7 +222,10 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
     const rings = p.bell.rings;
     const now = p.clock.now();
     const deadlinePassed = now >= deadline;
-    const left = p.scheme.goesOnWithoutAbsent === true ? p.presence.leftUntil(record.participants, p.absentMs) : new Map<string, number>();
+    const left =
+      p.scheme.goesOnWithoutAbsent === true
+        ? p.presence.leftUntil(record.participants, p.absentMs)
+        : new Map<string, number>();
     const absent = [...left].filter(([, until]) => now >= until).map(([siteId]) => siteId);
     const settled = await p.store.transaction(async (tx) => {
       const current = await tx.round(runId, round, attempt);
