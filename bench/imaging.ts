@@ -55,9 +55,11 @@ function rows(name: string, m: Measured, count: number, report: (row: BenchRow) 
 async function read(o: { folder: string; cache?: string; everyPixel: boolean }): Promise<Measured> {
   const child = fork(path.join(import.meta.dirname, 'imaging-reader.ts'), { execArgv: [] });
   child.send({ ...o, threads: THREADS });
-  const [measured] = (await once(child, 'message')) as [Measured];
-  await once(child, 'exit');
-  return measured;
+  const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
+  const [first] = (await Promise.race([once(child, 'message'), ended])) as [Measured | number | null];
+  const [code, signal] = await ended;
+  if (first === null || typeof first === 'number') throw new Error(`the reader ended with ${code ?? signal}`);
+  return first;
 }
 
 export const bench: Bench = {

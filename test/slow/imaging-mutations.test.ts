@@ -5,7 +5,7 @@ import { mutated } from '../support/damage.ts';
 import { damageCorpus } from '../support/damage-corpus.ts';
 
 const COPIES = 100_000;
-const settings: DecodeSettings = { size: 28, channels: 1, fit: 'crop', recipe: 'by-modality', burnedIn: 'mask', plane: 'axial', perFile: 2, everyPixel: false, labelTags: ['Modality'], patientKey: new Uint8Array(32) }; // prettier-ignore
+const settings: DecodeSettings = { size: 28, channels: 1, fit: 'crop', recipe: 'by-modality', burnedIn: 'accept', plane: 'axial', perFile: 2, everyPixel: false, labelTags: ['Modality'], patientKey: new Uint8Array(32) }; // prettier-ignore
 /** Of the whole process, threads and WebAssembly included. */
 const MAX_RSS_BYTES = 2 * 2 ** 30;
 

@@ -11,7 +11,7 @@ export interface Sample {
 }
 
 /** Real files below 60 kB, one or two for each codec. */
-const REAL = ['JLSL_08_07_0_1F.dcm', 'JLSL_16_15_1_1F.dcm', 'emri_small_jpeg_2k_lossless.dcm', 'emri_small_jpeg_ls_lossless.dcm', 'emri_small_RLE.dcm', 'liver_j2k.dcm', 'liver_rle.dcm', 'liver_deflate.dcm', 'slicethickness_empty_string.dcm', 'SC_rgb_expb.dcm', 'OBXXXX1A_rle.dcm', 'US1_J2KI.dcm', 'SC_ybr_full_uncompressed.dcm']; // prettier-ignore
+const REAL = ['JLSL_08_07_0_1F.dcm', 'JLSL_16_15_1_1F.dcm', 'emri_small_jpeg_2k_lossless.dcm', 'emri_small_jpeg_ls_lossless.dcm', 'emri_small_RLE.dcm', 'liver_j2k.dcm', 'liver_rle.dcm', 'liver_deflate.dcm', 'slicethickness_empty_string.dcm', 'SC_rgb_expb.dcm', 'SC_ybr_full_uncompressed.dcm']; // prettier-ignore
 
 export async function damageCorpus(): Promise<Sample[]> {
   const values = Array.from({ length: 32 * 32 }, (_, i) => (i * 31) % 4096);
