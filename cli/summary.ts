@@ -91,7 +91,7 @@ function files(s: RunSummary): Section {
   return {
     title: 'Files',
     paragraphs: [
-      `synthetic.png, images/ (PNG by class, labels.csv, synthetic.npz), generator.onnx with generator.json, policy.json (SHA-256 ${s.policySha256}), log.jsonl (${s.logEntries} entries, last hash ${s.logHead}).`,
+      `synthetic.png, images/ (PNG by class, labels.csv, synthetic.npz), generator.onnx with generator.json, policy.json (SHA-256 ${s.policySha256}), log.jsonl (${s.logEntries} entries, root ${s.logHead}).`,
     ],
   };
 }

@@ -299,8 +299,8 @@ export class Desk {
 
   /** What this site should cosign: the checkpoint of the latest plan, or the run's last. */
   async #uncosigned(tx: Tx, entry: RosterEntry, latest: RoundRecord | null): Promise<NextReply | null> {
-    const { runId, keys } = this.#p;
-    const checkpoint = await uncosigned(tx, runId, latest?.plan.checkpoint.size ?? 0, entry, keys.signing);
+    const { runId } = this.#p;
+    const checkpoint = await uncosigned(tx, runId, latest?.plan.checkpoint.size ?? 0, entry);
     return checkpoint && { kind: 'witness', runId, checkpoint };
   }
 
@@ -309,8 +309,8 @@ export class Desk {
   }
 
   async #cosign(entry: RosterEntry, q: z.infer<typeof LogCosign>): Promise<null> {
-    const { store, keys, bell } = this.#p;
-    await store.transaction((tx) => takeCosignature(tx, q, entry, keys.signing));
+    const { store, bell } = this.#p;
+    await store.transaction((tx) => takeCosignature(tx, q, entry));
     bell.ring();
     return null;
   }

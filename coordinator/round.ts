@@ -347,12 +347,10 @@ async function afterVoid(p: RoundParts, record: RoundRecord, code: ErrorCode, de
 }
 
 /** Whether the last plan's checkpoint has been cosigned by enough sites for another plan to rest on it. */
-async function footingNow({ store, runId, keys, terms, roster }: RoundParts, latest: RoundRecord | null) {
+async function footingNow({ store, runId, terms, roster }: RoundParts, latest: RoundRecord | null) {
   const lastPlan = latest?.plan.checkpoint.size ?? null;
   const quorum = terms.witnessQuorum;
-  return store.transaction((tx) =>
-    footingOf(tx, { runId, lastPlan, roster: roster(), coordinator: keys.signing, quorum }),
-  );
+  return store.transaction((tx) => footingOf(tx, { runId, lastPlan, roster: roster(), quorum }));
 }
 
 async function currentGenerator(p: RoundParts, tx: Tx): Promise<GeneratorRecord> {

@@ -2,10 +2,11 @@
 import {
   cosigners,
   isCosignature,
-  openCheckpoint,
+  parseCheckpointText,
   signCheckpoint,
   withCosignatures,
 } from '../shared/audit/checkpoint.ts';
+import { parseNote } from '../shared/audit/note.ts';
 import { base64OfHash } from '../shared/audit/log.ts';
 import type { LogHead } from '../shared/audit/log.ts';
 import { consistencyParts, foldPart } from '../shared/audit/merkle.ts';
@@ -26,6 +27,9 @@ export const cosignedNote = ({ note, cosignatures }: StoredCheckpoint): string =
     cosignatures.map((c) => c.line),
   );
 
+/** The head of a note of our own: we signed it. */
+const headOfNote = (note: string, runId: string): LogHead => parseCheckpointText(parseNote(note).text, runId);
+
 /** Keys of the sites that may witness now. */
 export const witnessKeys = (roster: Roster): Map<string, PublicSigningKey> =>
   new Map(roster.sites.filter((s) => s.status === 'active').map((s) => [s.siteId, s.signing]));
@@ -40,14 +44,14 @@ export type Footing =
  */
 export async function footingOf(
   tx: Tx,
-  p: { runId: string; lastPlan: number | null; roster: Roster; coordinator: PublicSigningKey; quorum: number },
+  p: { runId: string; lastPlan: number | null; roster: Roster; quorum: number },
 ): Promise<Footing> {
   if (p.lastPlan === null) return { firm: true, witnessed: null };
   const keys = witnessKeys(p.roster);
   let most = 0;
   for (const stored of (await tx.checkpoints(p.runId, p.lastPlan)).reverse()) {
     const note = cosignedNote(stored);
-    const signed = cosigners(openCheckpoint(note, p.runId, p.coordinator).note, keys).length;
+    const signed = cosigners(parseNote(note), keys).length;
     if (signed >= p.quorum) return { firm: true, witnessed: note };
     most = Math.max(most, signed);
   }
@@ -73,27 +77,20 @@ export async function takeCosignature(
   tx: Tx,
   q: { runId: string; size: number; cosignature: string },
   site: RosterEntry,
-  coordinator: PublicSigningKey,
 ): Promise<void> {
   const stored = await tx.checkpoint(q.runId, q.size);
   if (stored === null) throw new FedError('PARAMETER_INVALID', `no checkpoint of ${q.size} entries`);
-  const { head } = openCheckpoint(stored.note, q.runId, coordinator);
+  const head = headOfNote(stored.note, q.runId);
   if (!isCosignature(q.cosignature, q.runId, head, site.siteId, site.signing))
     throw new FedError('SIGNATURE_INVALID', `site=${site.siteId}: no cosignature of ${q.size} entries`);
   await tx.putCosignature(q.runId, q.size, site.siteId, q.cosignature);
 }
 
 /** The checkpoint this site has not cosigned yet with its key of now, out of the newest; null when there is none. */
-export async function uncosigned(
-  tx: Tx,
-  runId: string,
-  fromSize: number,
-  site: RosterEntry,
-  coordinator: PublicSigningKey,
-) {
+export async function uncosigned(tx: Tx, runId: string, fromSize: number, site: RosterEntry) {
   const newest = (await tx.checkpoints(runId, fromSize)).at(-1);
   if (newest === undefined) return null;
-  const { head } = openCheckpoint(newest.note, runId, coordinator);
+  const head = headOfNote(newest.note, runId);
   const line = newest.cosignatures.find((c) => c.siteId === site.siteId)?.line;
   const done = line !== undefined && isCosignature(line, runId, head, site.siteId, site.signing);
   return done ? null : head;

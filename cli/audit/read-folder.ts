@@ -2,7 +2,6 @@
 import { createReadStream, existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { AVAILABLE_SCHEMES } from '../../shared/aggregation/registry.ts';
 import { headOf } from '../../shared/audit/log.ts';
 import { EMPTY_FRONTIER, appendLeaf } from '../../shared/audit/merkle.ts';
 import {
@@ -16,6 +15,7 @@ import {
 } from '../../shared/audit/verify/folder-format.ts';
 import { FedError } from '../../shared/errors.ts';
 import { type CheckedPolicy, loadPolicyText } from '../../shared/policy/load.ts';
+import { SCHEMES } from '../../shared/policy/schema.ts';
 import { parseJson } from '../options.ts';
 
 /** Longest line of a log that is read, in bytes: a plan with a thousand sites and their cosignatures in it. */
@@ -87,7 +87,7 @@ export class AuditFolder {
     const text = this.#text(join(FILES.policies, `${sha256}.json`));
     if (text === null) return null;
     try {
-      return loadPolicyText(text, { availableSchemes: AVAILABLE_SCHEMES });
+      return loadPolicyText(text, { availableSchemes: SCHEMES });
     } catch (error) {
       if (error instanceof FedError) return null;
       throw error;
@@ -120,23 +120,33 @@ export class AuditFolder {
     let rest: Buffer = Buffer.alloc(0);
     for await (const chunk of createReadStream(join(this.#dir, FILES.log), { highWaterMark: 1 << 18 })) {
       const bytes: Buffer = rest.length === 0 ? (chunk as Buffer) : Buffer.concat([rest, chunk as Buffer]);
-      let from = 0;
-      for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, from)) {
-        yield textOf(decoder, bytes.subarray(from, at));
-        from = at + 1;
-      }
-      rest = bytes.subarray(from);
+      const end = bytes.lastIndexOf(10) + 1;
+      yield* linesOf(decoder, bytes.subarray(0, end));
+      rest = bytes.subarray(end);
       if (rest.length > MAX_LINE) throw new FedError('LOG_INVALID', `a line has more than ${MAX_LINE} bytes`);
     }
     if (rest.length > 0) throw new FedError('LOG_INVALID', 'the last line has no line break');
   }
 }
 
-function textOf(decoder: TextDecoder, bytes: Uint8Array): string {
+/** Whole lines, all at once where they are UTF-8; else one by one, up to the one that is not. */
+function* linesOf(decoder: TextDecoder, bytes: Buffer): Generator<string> {
+  const text = textOf(decoder, bytes);
+  if (text !== null) return yield* text.split('\n').slice(0, -1);
+  let from = 0;
+  for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, from)) {
+    const line = textOf(decoder, bytes.subarray(from, at));
+    if (line === null) throw new FedError('LOG_INVALID', 'the line is not UTF-8');
+    yield line;
+    from = at + 1;
+  }
+}
+
+function textOf(decoder: TextDecoder, bytes: Uint8Array): string | null {
   try {
     return decoder.decode(bytes);
   } catch {
-    throw new FedError('LOG_INVALID', 'the line is not UTF-8');
+    return null;
   }
 }
 

@@ -2,13 +2,12 @@ import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { canonicalJson } from '../../shared/audit/canonical.ts';
 import { LogEntry } from '../../shared/audit/entry.ts';
-import { entryLeaf, headOf, makeEntry } from '../../shared/audit/log.ts';
-import { EMPTY_FRONTIER, appendLeaf, frontierNodes } from '../../shared/audit/merkle.ts';
+import { headOf, makeEntry } from '../../shared/audit/log.ts';
+import { EMPTY_FRONTIER, appendLeaf, frontierNodes, leafHash } from '../../shared/audit/merkle.ts';
 import type { Frontier, Hash, NodeId } from '../../shared/audit/merkle.ts';
 import { FedError } from '../../shared/errors.ts';
 import { AnswerRecord, GeneratorRecord, RoundRecord, RunRecord, SiteRecord } from './store.ts';
 import type { PhaseKey, Store, StoredCheckpoint, Tx } from './store.ts';
-import { Serial } from './serial.ts';
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
@@ -43,6 +42,14 @@ function parse<T>(schema: z.ZodType<T>, json: unknown): T {
   return parsed.data;
 }
 
+/** A transaction that was handed in: `run` resolves to what tells its caller that it is durable. */
+interface Job {
+  readonly run: (tx: Tx) => Promise<() => void>;
+  readonly reject: (error: unknown) => void;
+}
+/** More than these would make the first wait for the last. */
+const MOST_IN_GROUP = 64;
+
 /**
  * The coordinator's store in one SQLite file. `synchronous=FULL`: a transaction that has resolved is on the disk, also
  * when the power goes.
@@ -51,7 +58,8 @@ function parse<T>(schema: z.ZodType<T>, json: unknown): T {
 export class SqliteStore implements Store {
   readonly #db: DatabaseSync;
   readonly #tx: SqliteTx;
-  readonly #serial = new Serial();
+  readonly #waiting: Job[] = [];
+  #running: Promise<void> | null = null;
 
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
@@ -61,26 +69,68 @@ export class SqliteStore implements Store {
   }
 
   transaction<T>(body: (tx: Tx) => Promise<T>): Promise<T> {
-    return this.#serial.run(async () => {
-      this.#db.exec('BEGIN IMMEDIATE');
-      try {
-        const result = await body(this.#tx);
-        this.#db.exec('COMMIT');
-        return result;
-      } catch (error) {
-        // SQLite may have rolled back by itself (a full disk): then there is nothing to undo, and `error` says why.
-        if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
-        this.#tx.forget();
-        throw error;
-      }
+    return new Promise<T>((resolve, reject) => {
+      this.#waiting.push({
+        async run(tx) {
+          const result = await body(tx);
+          return () => resolve(result);
+        },
+        reject,
+      });
+      this.#running ??= this.#work();
     });
   }
 
   /** Waits for the transactions that were handed in, then closes the file. */
-  close(): Promise<void> {
-    return this.#serial.run(async () => {
-      if (this.#db.isOpen) this.#db.close();
-    });
+  async close(): Promise<void> {
+    await this.#running;
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  /** Group after group: whatever was handed in before one begins shares its sync. */
+  async #work(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0) {
+        // Everything that this turn of the event loop still hands in comes along.
+        await new Promise((resolve) => setImmediate(resolve));
+        await this.#group(this.#waiting.splice(0, MOST_IN_GROUP));
+      }
+    } finally {
+      this.#running = null;
+    }
+  }
+
+  /**
+   * Some transactions, one after the other, in one of SQLite's: each stands or falls alone, by its savepoint, and none is
+   * told that it stands before all that stand are on the disk.
+   */
+  async #group(jobs: readonly Job[]): Promise<void> {
+    const ends: (() => void)[] = [];
+    let next = 0;
+    try {
+      this.#db.exec('BEGIN IMMEDIATE');
+      for (; next < jobs.length; next++) {
+        const job = jobs[next];
+        this.#db.exec('SAVEPOINT one');
+        try {
+          ends.push(await job.run(this.#tx));
+        } catch (error) {
+          this.#tx.forget();
+          // SQLite may have rolled back by itself (a full disk): then nothing of the group stands.
+          if (!this.#db.isTransaction) throw error;
+          this.#db.exec('ROLLBACK TO one');
+          ends.push(() => job.reject(error));
+        }
+        this.#db.exec('RELEASE one');
+      }
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      this.#tx.forget();
+      for (const job of jobs) job.reject(error);
+      return;
+    }
+    for (const end of ends) end();
   }
 }
 
@@ -172,8 +222,9 @@ class SqliteTx implements Tx {
   async appendLog(...[runId, draft, timeMs]: Parameters<Tx['appendLog']>) {
     const before = this.#frontier(runId);
     const entry = makeEntry(before.size, draft, timeMs);
-    const { frontier, complete } = appendLeaf(before, entryLeaf(entry));
-    this.#write('INSERT INTO log VALUES (?, ?, ?)', runId, entry.index, canonicalJson(entry));
+    const line = canonicalJson(entry);
+    const { frontier, complete } = appendLeaf(before, leafHash(line));
+    this.#write('INSERT INTO log VALUES (?, ?, ?)', runId, entry.index, line);
     for (const { level, index, hash } of complete)
       this.#write('INSERT INTO log_nodes VALUES (?, ?, ?, ?)', runId, level, index, hash);
     this.#frontiers.set(runId, frontier);

@@ -5,7 +5,7 @@
  *
  * Leaves and inner nodes are hashed under different prefixes, so that no inner node can pass for an entry.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { FedError } from '../errors.ts';
 
 /** A SHA-256, 32 bytes. */
@@ -27,18 +27,28 @@ export interface Frontier {
 }
 export const EMPTY_FRONTIER: Frontier = Object.freeze({ size: 0, hashes: Object.freeze([]) });
 
-const LEAF = Uint8Array.of(0);
-const INNER = Uint8Array.of(1);
+const sha256 = (bytes: Uint8Array): Hash => hash('sha256', bytes, 'buffer');
 
 /** MTH of one entry: SHA-256(0x00 ‖ entry). */
-export const leafHash = (entry: Uint8Array | string): Hash => createHash('sha256').update(LEAF).update(entry).digest();
+export function leafHash(entry: Uint8Array | string): Hash {
+  const bytes = typeof entry === 'string' ? Buffer.from(entry) : entry;
+  const prefixed = Buffer.allocUnsafe(1 + bytes.length);
+  prefixed[0] = 0;
+  prefixed.set(bytes, 1);
+  return sha256(prefixed);
+}
 
 /** SHA-256(0x01 ‖ left ‖ right). */
-export const nodeHash = (left: Hash, right: Hash): Hash =>
-  createHash('sha256').update(INNER).update(left).update(right).digest();
+export function nodeHash(left: Hash, right: Hash): Hash {
+  const prefixed = Buffer.allocUnsafe(65);
+  prefixed[0] = 1;
+  prefixed.set(left, 1);
+  prefixed.set(right, 33);
+  return sha256(prefixed);
+}
 
 /** MTH of no entries: SHA-256 of nothing. */
-export const EMPTY_ROOT: Hash = createHash('sha256').digest();
+export const EMPTY_ROOT: Hash = sha256(new Uint8Array());
 
 export const sameHash = (a: Hash, b: Hash): boolean => Buffer.compare(a, b) === 0;
 
@@ -46,16 +56,16 @@ export const sameHash = (a: Hash, b: Hash): boolean => Buffer.compare(a, b) === 
 export function appendLeaf(f: Frontier, leaf: Hash): { frontier: Frontier; complete: TreeNode[] } {
   const hashes = [...f.hashes];
   const complete: TreeNode[] = [{ level: 0, index: f.size, hash: leaf }];
-  let hash = leaf;
+  let node = leaf;
   let index = f.size;
   for (let level = 1; index % 2 === 1; level++) {
     const left = hashes.pop();
     if (left === undefined) throw new FedError('PARAMETER_INVALID', `no frontier of ${f.size} leaves`);
-    hash = nodeHash(left, hash);
+    node = nodeHash(left, node);
     index = (index - 1) / 2;
-    complete.push({ level, index, hash });
+    complete.push({ level, index, hash: node });
   }
-  hashes.push(hash);
+  hashes.push(node);
   return { frontier: { size: f.size + 1, hashes }, complete };
 }
 

@@ -6,7 +6,8 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
 import { SqliteStore } from '../../coordinator/store/sqlite.ts';
 import type { AnswerRecord, RoundRecord, Store } from '../../coordinator/store/store.ts';
-import { EMPTY_LOG, headOfEntries } from '../../shared/audit/log.ts';
+import { EMPTY_LOG, hashOfHex, headOfEntries } from '../../shared/audit/log.ts';
+import { consistencyParts, foldPart, verifyConsistency } from '../../shared/audit/merkle.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 import { RUN_ID } from '../support/round-rig.ts';
@@ -168,7 +169,7 @@ describe.each(kinds)('%s store', (_name, make) => {
     await store.close();
   });
 
-  test('the log is a chain that verifies, read in pages', async () => {
+  test('the log verifies, read in pages', async () => {
     const store = make();
     await store.transaction(async (tx) => {
       for (let i = 0; i < 5; i++) await tx.appendLog(RUN_ID, action(`op ${i}`), i);
@@ -207,4 +208,63 @@ test('the log table refuses a change and a removal, and the journal is synced in
   expect(db.prepare('PRAGMA journal_mode').get()).toEqual({ journal_mode: 'wal' });
   db.close();
   await store.close();
+});
+
+describe.each(kinds)('%s store, transactions handed in together', (_name, make) => {
+  test('one that fails takes nothing of the others with it', async () => {
+    const store = make();
+    const results = await Promise.allSettled(
+      Array.from({ length: 9 }, (_, i) =>
+        store.transaction(async (tx) => {
+          await tx.appendLog(RUN_ID, action(`op ${i}`), i);
+          if (i % 3 === 1) throw new FedError('ROUND_VOID', `op ${i}`);
+          return (await tx.logHead(RUN_ID)).size;
+        }),
+      ),
+    );
+    expect(results.map((r) => (r.status === 'fulfilled' ? r.value : 'failed'))).toEqual([
+      ...[1, 'failed', 2, 3, 'failed', 4, 5, 'failed', 6],
+    ]);
+    const log = await store.transaction((tx) => tx.log(RUN_ID, 0, 100));
+    expect(log.map((e) => (e.body as { by: string }).by)).toEqual(['op 0', 'op 2', 'op 3', 'op 5', 'op 6', 'op 8']);
+    expect(headOfEntries(log)).toEqual(await store.transaction((tx) => tx.logHead(RUN_ID)));
+    await store.close();
+  });
+
+  test('checkpoints and cosignatures are read back, and every proof the tree can give holds', async () => {
+    const store = make();
+    const heads = [EMPTY_LOG];
+    for (let i = 0; i < 20; i++)
+      heads.push(
+        await store.transaction(async (tx) => {
+          await tx.appendLog(RUN_ID, action(`op ${i}`), i);
+          await tx.putCheckpoint(RUN_ID, i + 1, `note ${i + 1}`);
+          await tx.putCheckpoint(RUN_ID, i + 1, 'another note');
+          return tx.logHead(RUN_ID);
+        }),
+      );
+    await store.transaction(async (tx) => {
+      await tx.putCosignature(RUN_ID, 7, 'site-b', 'b');
+      await tx.putCosignature(RUN_ID, 7, 'site-a', 'old');
+      await tx.putCosignature(RUN_ID, 7, 'site-a', 'a');
+    });
+    await store.transaction(async (tx) => {
+      const cosignatures = [
+        { siteId: 'site-a', line: 'a' },
+        { siteId: 'site-b', line: 'b' },
+      ];
+      expect(await tx.checkpoint(RUN_ID, 7)).toEqual({ size: 7, note: 'note 7', cosignatures });
+      expect(await tx.checkpoint(RUN_ID, 21)).toBeNull();
+      expect((await tx.checkpoints(RUN_ID, 18)).map((c) => c.size)).toEqual([18, 19, 20]);
+      for (let to = 1; to <= 20; to++)
+        for (let from = 0; from <= to; from++) {
+          const proof = [];
+          for (const part of consistencyParts(from, to)) proof.push(foldPart(await tx.logNodes(RUN_ID, part)));
+          const [fromRoot, toRoot] = [hashOfHex(heads[from].root), hashOfHex(heads[to].root)];
+          expect(verifyConsistency({ from, to, fromRoot, toRoot, proof })).toBe(true);
+        }
+      await expect(tx.logNodes(RUN_ID, [{ level: 5, index: 0 }])).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    });
+    await store.close();
+  });
 });

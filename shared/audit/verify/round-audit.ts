@@ -2,12 +2,12 @@
 import type { RoundPlan as Plan } from '../../protocol/plan.ts';
 import { RoundPlan } from '../../protocol/plan.ts';
 import { planDifferences } from '../../protocol/plan-differences.ts';
-import { ANSWER_TYP, AnswerStatement, DECLINE_TYP, PLAN_TYP } from '../../protocol/round-messages.ts';
+import { ANSWER_TYP, DECLINE_TYP, PLAN_TYP } from '../../protocol/round-messages.ts';
+import type { AnswerStatement } from '../../protocol/round-messages.ts';
 import { leastContributors, mostStepsOf } from '../../protocol/terms.ts';
-import { z } from 'zod';
 import { canonicalJson, sha256Hex } from '../canonical.ts';
 import type { LogDraft, LogEntry } from '../entry.ts';
-import { bodyOf } from '../jws-body.ts';
+import { readStatement } from '../statement.ts';
 import type { ProblemCode } from './findings.ts';
 import type { RunAudit, SiteAudit } from './run-audit.ts';
 
@@ -143,15 +143,13 @@ export class RoundAudit {
 
   #plan({ index, timeMs }: LogEntry, b: BodyOf<'plan'>): void {
     const { findings, terms, coordinators, runId } = this.#run;
-    const { data: plan } = RoundPlan.safeParse(bodyOf(b.plan));
-    if (plan === undefined) return this.#wrong('POLICY', index, 'no plan under the coordinator’s signature');
-    const said = canonicalJson(plan);
+    const claimed = readStatement(b.plan);
+    const { data: plan } = RoundPlan.safeParse(claimed?.body);
+    if (claimed === null || plan === undefined)
+      return this.#wrong('POLICY', index, 'no plan under the coordinator’s signature');
     const key = coordinators.at(index);
     if (key === null) findings.gap('plans signed with a key of the coordinator that is not known to be its own');
-    else
-      this.#run.verified(index, 'the coordinator', key, b.plan, PLAN_TYP, z.unknown(), (body) => {
-        if (canonicalJson(body) !== said) this.#wrong('SIGNATURE', index, 'the plan is not what was signed');
-      });
+    else this.#run.verified(index, 'the coordinator', key, claimed, PLAN_TYP);
     const name = `plan ${plan.round}.${plan.attempt}`;
     const same = b.round === plan.round && b.attempt === plan.attempt && plan.runId === runId;
     if (!same || canonicalJson(b.checkpoint) !== canonicalJson(plan.checkpoint) || sha256Hex(b.plan) !== b.planSha256)
@@ -208,13 +206,19 @@ export class RoundAudit {
     open.answered.set(b.phase, answered.add(b.siteId));
     site.answered += 1;
     if (b.phase === 0) this.#count(open.plan, site);
+    const claimed = readStatement(b.signature);
+    const said = claimed?.body as Partial<AnswerStatement> | null | undefined;
     const { runId, round, attempt } = open.plan;
-    const place = { runId, round, attempt, phase: b.phase, siteId: b.siteId, planSha256: open.planSha256 };
-    const key = site.keys.at(-1)!;
-    this.#run.verified(index, b.siteId, key, b.signature, ANSWER_TYP, AnswerStatement, (body) => {
-      if (canonicalJson({ ...body, ...place }) !== canonicalJson(body))
-        this.#wrong('SIGNATURE', index, `${b.siteId} signed an answer to another place or plan`);
-    });
+    const fits =
+      said?.runId === runId &&
+      said.round === round &&
+      said.attempt === attempt &&
+      said.phase === b.phase &&
+      said.siteId === b.siteId &&
+      said.planSha256 === open.planSha256;
+    if (claimed === null || !fits)
+      return this.#wrong('SIGNATURE', index, `${b.siteId} signed an answer to another place or plan`);
+    this.#run.verified(index, b.siteId, site.keys.at(-1)!, claimed, ANSWER_TYP);
   }
 
   /** What an answer to the first phase has cost its site, at least; pooled steps are counted when they are summed. */

@@ -2,18 +2,15 @@
  * Replays a run's log, entry by entry: is every entry possible where it stands, signed by whom it speaks for, and as the
  * policy has it? Whether the entries are those under the checkpoints is checked apart (`verify-log.ts`).
  */
-import { FedError } from '../../errors.ts';
 import type { PublicSigningKey } from '../../identity/jwk.ts';
 import { thumbprint } from '../../identity/jwk.ts';
-import { verifyJson, CONSORTIUM } from '../../identity/signed.ts';
 import { type CheckedPolicy, policySha256 } from '../../policy/load.ts';
 import { roundTermsOf } from '../../policy/views.ts';
 import { ADOPTION_TYP, EPSILON_TYP, EpsilonStatement } from '../../protocol/round-messages.ts';
 import type { RoundTerms } from '../../protocol/terms.ts';
-import { z } from 'zod';
 import { canonicalJson } from '../canonical.ts';
 import type { LogDraft, LogEntry } from '../entry.ts';
-import { bodyOf } from '../jws-body.ts';
+import { type Claimed, readStatement, wrongInStatement } from '../statement.ts';
 import { EpsilonTable, SiteAccount } from './account.ts';
 import type { Findings } from './findings.ts';
 import { RoundAudit } from './round-audit.ts';
@@ -120,30 +117,17 @@ export class RunAudit {
 
   /** Checks a statement of a site, on another thread. @param expected - what it has to say, whole. */
   signed(index: number, site: SiteAudit, jws: string, typ: string, expected: unknown): void {
-    const said = canonicalJson(expected);
-    this.verified(index, site.siteId, site.keys.at(-1)!, jws, typ, z.unknown(), (body) => {
-      if (canonicalJson(body) !== said)
-        this.findings.problem('SIGNATURE', index, `${site.siteId} signed another ${typ} than the entry says`);
-    });
+    const claimed = readStatement(jws);
+    if (claimed === null || canonicalJson(claimed.body) !== canonicalJson(expected))
+      this.findings.problem('SIGNATURE', index, `${site.siteId} signed another ${typ} than the entry says`);
+    if (claimed !== null) this.verified(index, site.siteId, site.keys.at(-1)!, claimed, typ);
   }
 
-  /** Verifies a JWS and hands over its body; a signature that does not hold is a problem of this entry. */
-  verified<T>(
-    index: number,
-    who: string,
-    key: PublicSigningKey,
-    jws: string,
-    typ: string,
-    schema: z.ZodType<T>,
-    then: (body: T) => void,
-  ): void {
-    const check = verifyJson(jws, key, { typ, audience: CONSORTIUM, schema }).then(
-      ({ body }) => then(body),
-      (error: unknown) => {
-        if (!(error instanceof FedError)) throw error;
-        this.findings.problem('SIGNATURE', index, `${typ} of ${who}: ${error.message}`);
-      },
-    );
+  /** Checks whose statement it is; one that is not this key's is a problem of this entry. */
+  verified(index: number, who: string, key: PublicSigningKey, claimed: Claimed, typ: string): void {
+    const check = wrongInStatement(claimed, key, typ).then((wrong) => {
+      if (wrong !== null) this.findings.problem('SIGNATURE', index, `${typ} of ${who}: ${wrong}`);
+    });
     this.queue.add(check);
   }
 
@@ -236,10 +220,11 @@ export class RunAudit {
   #stated(index: number, b: { siteId: string; epsilon: number | null; delta: number; statement: string }): void {
     const site = this.activeSite(index, b.siteId);
     if (site === null) return;
-    const claimed = EpsilonStatement.safeParse(bodyOf(b.statement)).data;
-    if (claimed === undefined)
+    const signed = readStatement(b.statement);
+    const claimed = EpsilonStatement.safeParse(signed?.body).data;
+    if (signed === null || claimed === undefined)
       return this.findings.problem('EPSILON', index, `${b.siteId}: no epsilon statement under its signature`);
-    this.signed(index, site, b.statement, EPSILON_TYP, claimed);
+    this.verified(index, b.siteId, site.keys.at(-1)!, signed, EPSILON_TYP);
     const { siteId, runId, policySha256: sha256, epsilon, delta } = claimed;
     const fits = siteId === b.siteId && runId === this.runId && sha256 === this.policySha256;
     if (!fits || epsilon !== b.epsilon || delta !== b.delta)
