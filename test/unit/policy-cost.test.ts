@@ -25,7 +25,7 @@ const example = ({ privacy = {}, training = {}, sites, warmStart = { kind: 'none
   Object.assign(tree.training, training);
   tree.warmStart = warmStart;
   for (const path of Object.keys(tree.why)) if (path.startsWith('warmStart.')) delete tree.why[path];
-  return loadPolicy({ ...tree, ...(sites && { sites }) }, { availableSchemes: ['clear'] });
+  return loadPolicy({ ...tree, ...(sites && { sites }) }, { availableSchemes: ['clear', 'secagg'] });
 };
 const { warmStart: warm } = JSON.parse(text) as { warmStart: Record<string, unknown> };
 
@@ -104,7 +104,7 @@ describe('a policy within its own epsilon', () => {
       delete tree.privacy[key];
       delete tree.why[`privacy.${key}`];
     }
-    const policy = loadPolicy(tree, { availableSchemes: ['clear'] });
+    const policy = loadPolicy(tree, { availableSchemes: ['clear', 'secagg'] });
     expect(epsilonOfPolicy(policy).epsilon).toBe(Infinity);
     // The moment round is one more.
     expect(eventsOfPolicy(policy)).toEqual([{ kind: 'not-private', count: policy.privacy.maxSteps + 1 }]);
@@ -120,7 +120,7 @@ describe('a site’s own bounds', () => {
     maxImagesPerPatient: 4,
     minSites: 3,
     minSurvivors: 3,
-    schemes: ['clear'],
+    schemes: ['clear', 'secagg'],
     allowInsecure: false,
     lifetime: { epsilon: 10, delta: 1e-5 },
   };
@@ -143,9 +143,9 @@ describe('a site’s own bounds', () => {
     ],
     ['steps', { maxSteps: 3999 }, 'privacy.maxSteps', /4000; this site allows at most 3999/],
     ['images', { maxImagesPerPatient: 1 }, 'privacy.imagesPerPatient', /images of one patient/],
-    ['sites', { minSites: 5 }, 'aggregation.minSites', /at least 5/],
-    ['survivors', { minSurvivors: 4 }, 'aggregation.minSurvivors', /at least 4/],
-    ['schemes', { schemes: ['secagg', 'bfv'] }, 'aggregation.scheme', /"clear"; this site allows secagg, bfv/],
+    ['sites', { minSites: 6 }, 'aggregation.minSites', /at least 6/],
+    ['survivors', { minSurvivors: 6 }, 'aggregation.minSurvivors', /at least 6/],
+    ['schemes', { schemes: ['bfv'] }, 'aggregation.scheme', /"secagg"; this site allows bfv/],
   ])('%s', (_, narrower, path, sentence) => {
     const found = checkBounds(policy, { ...bounds, ...narrower });
     expect(found).toHaveLength(1);
