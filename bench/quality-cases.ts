@@ -50,7 +50,7 @@ export const CASES: Readonly<Record<string, QualityCase>> = {
 
 /**
  * `both`: the moment round, then the rounds after it. `moments`: the moment round alone, at the same total epsilon and
- * with as many steps of the generator.
+ * with as many steps of the generator where critic rounds follow.
  */
 export type Variant = 'both' | 'moments';
 
@@ -125,8 +125,6 @@ export interface Settings {
   /** Moment rounds in a critic's features. */
   readonly criticRounds: number;
   readonly criticFitSteps: number;
-  /** After the last of them: the fit ends slowly. */
-  readonly lastFitSteps: number;
   readonly criticSteps: number;
   /** Rounds of discriminators after that. */
   readonly rounds: number;
@@ -141,22 +139,19 @@ export interface Settings {
   readonly lrG: number;
   readonly lrD: number;
   readonly momentWeight: number;
-  /** Fakes a class in the moment term of a round of discriminators. */
-  readonly momentPerClass: number;
-  readonly conditioning: 'projection' | 'classifier';
 }
 
+/** Rounds of discriminators after the moment round. */
 const PRIVATE: Settings = {
-  fitSteps: 250,
+  fitSteps: 400,
   fitPerClass: 30,
   frequencies: 400,
-  criticRounds: 3,
-  criticFitSteps: 100,
-  lastFitSteps: 300,
+  criticRounds: 0,
+  criticFitSteps: 150,
   criticSteps: 250,
-  rounds: 0,
-  momentShare: 1,
-  warmup: 0,
+  rounds: 100,
+  momentShare: 0.3,
+  warmup: 30,
   batch: 400,
   fakes: 200,
   discriminatorWidth: 16,
@@ -165,22 +160,43 @@ const PRIVATE: Settings = {
   lrG: 3e-4,
   lrD: 1e-3,
   momentWeight: 3,
-  momentPerClass: 10,
-  conditioning: 'projection',
 };
 
-const OPEN: Settings = { ...PRIVATE, rounds: 150, warmup: 20, batch: 64, fakes: 64, discriminatorWidth: 32, lrD: 5e-4 };
+/** Critic rounds after the moment round, and no discriminators. */
+const CRITIC: Settings = { ...PRIVATE, fitSteps: 300, criticRounds: 3, rounds: 0, warmup: 0, momentShare: 1 };
 
-/** Steps of the generator over all moment rounds: what the moment round alone is given too. */
-const allFitSteps = (s: Settings): number =>
-  s.fitSteps + (s.criticRounds > 0 ? (s.criticRounds - 1) * s.criticFitSteps + s.lastFitSteps : 0);
+/** Without a mechanism: small batches as usual, and the moment term stays: without it every class fell on one image. */
+const OPEN: Settings = {
+  ...PRIVATE,
+  rounds: 150,
+  warmup: 20,
+  batch: 64,
+  fakes: 64,
+  discriminatorWidth: 32,
+  lrD: 5e-4,
+};
 
 /** Small sets and small budgets want less of what costs time or noise. */
 export function settingsOf({ data, epsilon }: QualityCase): Settings {
-  const base = epsilon === null ? OPEN : PRIVATE;
-  if (data === 'pneumonia') return { ...base, fitPerClass: 100, criticFitSteps: 60, lastFitSteps: 150 };
-  return { ...base, ...(data === 'mednist' ? { fitSteps: 300, criticRounds: 2 } : {}) };
+  if (epsilon === null) return data === 'pneumonia' ? { ...OPEN, fitSteps: 250, momentWeight: 15 } : OPEN;
+  if (data === 'mnist' && epsilon > 1) return CRITIC;
+  const moments = epsilon <= 1 ? { momentShare: 0.6 } : {};
+  if (data === 'pneumonia')
+    return {
+      ...PRIVATE,
+      ...moments,
+      fitSteps: 250,
+      fitPerClass: 100,
+      rounds: 40,
+      batch: 200,
+      lrG: 1e-4,
+      momentWeight: 15,
+    };
+  return { ...PRIVATE, ...moments, ...(data === 'mednist' ? { fitSteps: 600, fitPerClass: 40 } : {}) };
 }
+
+/** Steps that the moment round alone is given: those of all fits, and half as many as there are rounds of discriminators. */
+const stepsAlone = (s: Settings): number => s.fitSteps + s.criticRounds * s.criticFitSteps + Math.round(s.rounds / 2);
 
 /** The policy of a case. Epsilon is exact: noise is calibrated so that the policy's own steps spend it. */
 export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Settings): CheckedPolicy {
@@ -226,7 +242,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
       latent: s.latent,
       generatorWidth: s.generatorWidth,
       discriminatorWidth: s.discriminatorWidth,
-      conditioning: s.conditioning,
+      conditioning: 'projection',
       groupNorm: 0,
       loss: 'bce',
     },
@@ -244,7 +260,6 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
       averageDecayD: c.epsilon === null ? 0 : 0.9,
       emaDecay: c.epsilon === null ? 0.99 : 0.98,
       momentWeight: s.momentWeight,
-      momentBatch: s.momentPerClass * classes.length,
     },
     privacy,
     warmStart: {
@@ -255,7 +270,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
         blocks: [...blocks, { ...shapes, frequencies: 2 * s.frequencies, weight: 3 }],
       },
       noiseMultiplier: noise.moments,
-      fitSteps: alone ? allFitSteps(s) : s.fitSteps,
+      fitSteps: alone ? stepsAlone(s) : s.fitSteps,
       fitBatch: s.fitPerClass * classes.length,
       lr: 0.003,
       ...(criticRounds > 0 && {
@@ -271,7 +286,6 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
           batch: 100,
           lr: 0.001,
           fitSteps: s.criticFitSteps,
-          lastFitSteps: s.lastFitSteps,
           fitLr: 0.002,
         },
       }),
