@@ -106,6 +106,8 @@ export interface Timed {
   readonly site: ReadonlyMap<string, number>;
   /** Of the first site, all phases: what the processor was busy with it, on all threads. */
   readonly processor: number;
+  /** The same of the last phase at the coordinator: unmasking. */
+  readonly unmasking: number;
   /** By phase, for all sites together. */
   readonly coordinator: ReadonlyMap<string, number>;
   /** Bytes the first site sends, and is shown. */
@@ -176,10 +178,12 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
       answers.set(siteId, answer);
     }
     past.set(phase, answers);
+    const busy = process.cpuUsage();
     const closing = performance.now();
     const result = await coordinator.close({ plan, phase, length: o.length, integers: false, answers, earlier });
     add(coordinating, kind, closing);
-    if ('sum' in result) return { site, processor, coordinator: coordinating, up, down, ...result };
+    const unmasking = millisecondsOf(process.cpuUsage(busy));
+    if ('sum' in result) return { site, processor, unmasking, coordinator: coordinating, up, down, ...result };
     downlinks = (result.next as NextPhase).downlinks;
   }
 }
