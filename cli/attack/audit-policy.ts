@@ -16,19 +16,15 @@ export interface AuditChanges {
   readonly aggregation?: Policy['aggregation'];
 }
 
-type Tree = Record<string, Record<string, unknown>>;
-
 /**
  * A policy with the networks, the rule of clipping and the optimiser of `base`, and with these numbers. It lets itself
  * spend anything: what is claimed is worked out beside it, and a control claims what it does not keep.
  * @throws {FedError} POLICY_INVALID
  */
 export function auditPolicy(base: CheckedPolicy, c: AuditChanges): CheckedPolicy {
-  const tree = structuredClone(base) as unknown as Tree & { sites?: unknown; pooled?: unknown };
-  delete tree.sites;
-  delete tree.pooled;
+  const { sites: _sites, pooled: _pooled, log: _log, ...tree } = structuredClone(base) as unknown as Policy;
   const { mechanism: _, ...privacy } = base.privacy;
-  const { adaptiveSteps: __, ...training } = base.training;
+  const { adaptiveSteps: __, rateDecay: ___, ...training } = base.training;
   const warm = warmStartOf(base, c.moments);
   return loadPolicy(
     {
@@ -50,6 +46,7 @@ export function auditPolicy(base: CheckedPolicy, c: AuditChanges): CheckedPolicy
         maxSteps: c.steps,
       },
       warmStart: warm,
+      release: { ...base.release, audits: [] },
       aggregation: c.aggregation ?? { scheme: 'clear', minSites: 1, minSurvivors: 1, deadlineSeconds: 60 },
       why: Object.fromEntries(
         [...Object.keys(privacy), 'mechanism', 'epsilon', 'delta', 'noiseMultiplier'].map((key) => [

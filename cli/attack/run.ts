@@ -34,8 +34,7 @@ export interface Effort {
 }
 
 /**
- * 30,000 canaries: with the clip doubled about 2.3 is refuted where 1.99 is claimed. With a tenth of them the control
- * would be missed now and then.
+ * 30,000 canaries: with the clip doubled about 2.3 is refuted where 1.99 is claimed. With 1,000 that control was missed.
  */
 export const FULL_EFFORT: Effort = { canaries: 400, steps: 75, training: 80, shown: 20, patients: 120, images: 400 };
 

@@ -21,7 +21,7 @@ test('the lower bound stays below the claim over many seeds', async () => {
     const parts = { engine, base: builtInPolicy(), random: publicBytes(`seed ${i}`) };
     const { lowerBound, claimed } = await auditSteps(parts, { canaries: 200, steps: 10, departure: AS_IT_IS });
     expect(lowerBound!).toBeLessThan(claimed!);
-    // The attack is no straw man: theory has the best one at about 1.3 with so many canaries.
+    // The attack is no straw man.
     expect(lowerBound!).toBeGreaterThan(0.2);
   }
   await engine.dispose();
