@@ -177,9 +177,10 @@ const OPEN: Settings = {
 };
 
 /** Small sets and small budgets want less of what costs time or noise. */
-export function settingsOf({ data, epsilon }: QualityCase): Settings {
+export function settingsOf({ data, epsilon, placement, sites }: QualityCase): Settings {
   if (epsilon === null) return data === 'pneumonia' ? { ...OPEN, fitSteps: 250, momentWeight: 15 } : OPEN;
-  if (data === 'mnist' && epsilon > 1) return CRITIC;
+  // Pooled sums and small sites: moments alone are pooled, since that is what they are compared in.
+  if ((data === 'mnist' && epsilon > 1) || placement === 'pooled' || sites) return CRITIC;
   const moments = epsilon <= 1 ? { momentShare: 0.6 } : {};
   if (data === 'pneumonia')
     return {
