@@ -2,11 +2,10 @@
  * A site made for attacks: the real computation of a real site, on images of noise that stand for patients, each in or
  * out by a coin. What is audited is the code that runs at hospitals, from the draw of patients to the bytes that leave.
  */
-import { randomUUID } from 'node:crypto';
 import { makePlan } from '../../coordinator/core/make-plan.ts';
 import { EMPTY_LOG } from '../../shared/audit/log.ts';
 import { layPatients } from '../../shared/dp/patient-batch.ts';
-import { PatientGradients } from '../../shared/dp/patient-gradient.ts';
+import { type FakeBatch, PatientGradients } from '../../shared/dp/patient-gradient.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import { classWeights, drawFakeInputs } from '../../shared/gan/batch.ts';
 import { initialise } from '../../shared/gan/layout.ts';
@@ -82,6 +81,7 @@ export class AuditedSite implements AsyncDisposable {
   /** Public: the same for everybody. [generator parameters] */
   readonly generator: Float32Array;
   readonly #single: PatientGradients;
+  readonly #step: PatientGradients;
   readonly #sampler: Sampler;
 
   private constructor(o: {
@@ -92,6 +92,7 @@ export class AuditedSite implements AsyncDisposable {
     computation: DpSiteComputation;
     candidates: LabelledImages;
     single: PatientGradients;
+    step: PatientGradients;
     sampler: Sampler;
   }) {
     this.policy = o.policy;
@@ -102,6 +103,7 @@ export class AuditedSite implements AsyncDisposable {
     this.candidates = o.candidates;
     this.generator = initialise(o.gan.generator.layout, 'audit');
     this.#single = o.single;
+    this.#step = o.step;
     this.#sampler = o.sampler;
   }
 
@@ -118,10 +120,12 @@ export class AuditedSite implements AsyncDisposable {
     const computation = await DpSiteComputation.open({ engine, policy, siteId: AUDITED, images, random });
     const { imagesPerPatient } = policy.privacy;
     const training = discriminatorTrainingOf(policy, AUDITED);
-    const shape = { places: 1, imagesPerPatient, fakes: policy.training.fakesPerStep };
-    const single = await PatientGradients.open(engine, gan, shape, training.rule);
+    const open = (fakes: number) =>
+      PatientGradients.open(engine, gan, { places: 1, imagesPerPatient, fakes }, training.rule);
+    // Candidates one by one beside a single fake, which is taken off again: the fakes of a step need to be summed once.
+    const [single, step] = [await open(1), await open(policy.training.fakesPerStep)];
     const sampler = await Sampler.open(engine, gan, policy.training.fakesPerStep, 'batch');
-    return new AuditedSite({ ...o, gan, coins, plan: planOf(policy), computation, single, sampler });
+    return new AuditedSite({ ...o, gan, coins, plan: planOf(policy, random), computation, single, step, sampler });
   }
 
   /** The discriminator that everybody begins with. */
@@ -143,18 +147,22 @@ export class AuditedSite implements AsyncDisposable {
     const seed = `${plan.publicSeed} ${AUDITED} step ${state.step}`;
     const inputs = drawFakeInputs(policy.training.fakesPerStep, this.gan.config.latent, distribution, seed);
     const fakes = { images: await this.#sampler.images(this.generator, inputs), labels: inputs.labels };
-    const sumOf = async (row: number | null): Promise<Float64Array> => {
-      const { images, labels } = { images: this.candidates, labels: this.candidates.labels };
-      const patients = row === null ? [] : [{ images: [imageAt(images, row)], labels: [labels[row]] }];
+    const one = {
+      images: fakes.images.slice(0, fakes.images.length / fakes.labels.length),
+      labels: fakes.labels.slice(0, 1),
+    };
+    const sumOf = async (by: PatientGradients, row: number | null, beside: FakeBatch): Promise<Float64Array> => {
+      const images = this.candidates;
+      const patients = row === null ? [] : [{ images: [imageAt(images, row)], labels: [images.labels[row]] }];
       const batch = layPatients(this.gan.config, 1, policy.privacy.imagesPerPatient, patients);
-      const { sum } = await this.#single.sum(state.parameters, batch, fakes, policy.privacy.clipNorm);
+      const { sum } = await by.sum(state.parameters, batch, beside, policy.privacy.clipNorm);
       return sum.values;
     };
-    const without = await sumOf(null);
+    const without = await sumOf(this.#single, null, one);
     const candidates: Float64Array[] = [];
     for (let row = 0; row < this.candidates.n; row++)
-      candidates.push((await sumOf(row)).map((value, j) => value - without[j]));
-    return { candidates, fakes: without };
+      candidates.push((await sumOf(this.#single, row, one)).map((value, j) => value - without[j]));
+    return { candidates, fakes: await sumOf(this.#step, null, fakes) };
   }
 
   /** The noised sum of a step, from the discriminator before and after it: Adam's mean gives it away. */
@@ -168,16 +176,21 @@ export class AuditedSite implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.computation.dispose(), this.#single.dispose(), this.#sampler.dispose()]);
+    await Promise.all([
+      this.computation.dispose(),
+      this.#single.dispose(),
+      this.#step.dispose(),
+      this.#sampler.dispose(),
+    ]);
   }
 }
 
 /** The plan of the first round in which a discriminator trains, as a coordinator makes it. */
-function planOf(policy: CheckedPolicy): RoundPlan {
+function planOf(policy: CheckedPolicy, random: RandomBytes): RoundPlan {
   const terms = roundTermsOf(policy);
   return makePlan({
     terms,
-    runId: randomUUID(),
+    runId: uuidOf(random),
     round: firstGeneratorRound(terms),
     invited: [AUDITED],
     generatorSha256: '0'.repeat(64),
@@ -186,4 +199,14 @@ function planOf(policy: CheckedPolicy): RoundPlan {
     roster: { version: 0, sha256: '0'.repeat(64) },
     before: null,
   });
+}
+
+/** Names the run, and by it all that is public in it: a seeded attack is the same attack again. */
+function uuidOf(random: RandomBytes): string {
+  const bytes = new Uint8Array(16);
+  random(bytes);
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Buffer.from(bytes).toString('hex');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

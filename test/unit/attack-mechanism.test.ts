@@ -32,7 +32,7 @@ test('canaries in the update that leaves: the same', async () => {
 });
 
 test('inversion in the clear: the image comes back without noise, and not with it', async () => {
-  const results = await attackInversion(parts('inversion'), { training: 40, shown: 12, schemes: ['clear'] });
+  const results = await attackInversion(parts('inversion'), { training: 50, shown: 16, schemes: ['clear'] });
   expect(results.map((r) => [r.variant, r.found])).toEqual([
     ['noise removed', true],
     ['as it is', false],
