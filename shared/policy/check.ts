@@ -23,7 +23,7 @@ export function findingsOf(policy: Policy): Finding[] {
   ];
 }
 
-function modelFindings({ model, labels, release, log, aggregation }: Policy): Finding[] {
+function modelFindings({ model, labels, release }: Policy): Finding[] {
   const found: Finding[] = [];
   // A promise nobody keeps must not stand in a policy.
   if (release.audits.length > 0)
@@ -31,8 +31,6 @@ function modelFindings({ model, labels, release, log, aggregation }: Policy): Fi
       path: ['release', 'audits'],
       message: `${release.audits.join(', ')}: nothing here can hold a release to it`,
     });
-  if ((log?.witnessQuorum ?? 0) > aggregation.minSites)
-    found.push({ path: ['log', 'witnessQuorum'], message: 'is more than minSites: a round could open and not go on' });
   if (new Set(model.classes).size < model.classes.length)
     found.push({ path: ['model', 'classes'], message: 'names a class twice' });
   const shares = Object.entries(labels.distribution);

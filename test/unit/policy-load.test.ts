@@ -192,7 +192,7 @@ describe('what is loaded', () => {
   });
 });
 
-test('a promise that nothing can hold a run to is refused: audits of a release, more cosignatures than sites', () => {
+test('a promise that nothing can hold a run to is refused: audits of a release', () => {
   const file = JSON.parse(readFileSync(new URL('../../policies/demo-insecure.json', import.meta.url), 'utf8')) as {
     release: { audits: string[] };
     log?: { witnessQuorum: number };
@@ -204,6 +204,4 @@ test('a promise that nothing can hold a run to is refused: audits of a release, 
   file.release.audits = [];
   file.log = { witnessQuorum: 2 };
   expect(load).not.toThrow();
-  file.log = { witnessQuorum: 1000 };
-  expect(load).toThrow(/POLICY_INVALID: log\.witnessQuorum/);
 });
