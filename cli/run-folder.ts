@@ -122,7 +122,7 @@ export const balancedLabels = (n: number, classes: number): Int32Array =>
  * Writes everything a finished run leaves: `synthetic.png`, `generator.onnx` with `generator.json`, `images/`,
  * `policy.json`, `log.jsonl`, `summary.md`, `summary.html`, `summary.json`.
  *
- * @throws {FedError} LOG_INVALID when the log's chain is broken: then nothing is written.
+ * @throws {FedError} LOG_INVALID when an entry is malformed or out of place: then nothing is written.
  */
 export async function finishRun(o: FinishOptions): Promise<RunSummary> {
   const { policy, engine } = o;
