@@ -28,7 +28,6 @@ const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   pooled: () => import('./pooled.ts'),
   quality: () => import('./quality.ts'),
   audit: () => import('./audit.ts'),
-  audit: () => import('./audit.ts'),
   imaging: () => import('./imaging.ts'),
   aggregation: () => import('./aggregation.ts'),
 };
