@@ -156,15 +156,7 @@ function unread({ aggregation: a, placement }: DeepReadonly<Policy>): Section {
         lines: [`The coordinator reads every update; ${whole || 'each carries only a share of noise'}.`],
       };
     case 'secagg':
-      return {
-        title,
-        lines: [
-          `Nobody but the site: not the coordinator, also together with up to ${a.maxColluders ?? 0} other sites. A sum ` +
-            `is opened when it holds at least ${a.minSurvivors} updates, and only as a whole.`,
-          `In rounds of more than ${a.graphAboveSites ?? 0} sites this is so but for a tiny chance; below, always. It ` +
-            'rests on the usual assumptions of cryptography; the promise on privacy above does not.',
-        ],
-      };
+      return { title, lines: maskedLines(a, placement) };
     case 'bfv':
       return {
         title,
@@ -176,6 +168,25 @@ function unread({ aggregation: a, placement }: DeepReadonly<Policy>): Section {
     default:
       return a.scheme satisfies never;
   }
+}
+
+/** Under masks. A pooled promise rests on them; a local one does not. */
+function maskedLines(a: DeepReadonly<Policy>['aggregation'], placement: Policy['placement']): string[] {
+  const { maxColluders: colluders = 0, maxSites = 0, graphAboveSites = 0, minSurvivors } = a;
+  const nobody =
+    colluders === 0
+      ? 'Nobody but the site, while the coordinator works together with no site: with one, it may read the others’ updates.'
+      : `Nobody but the site: not the coordinator, also together with up to ${colluders} other ${colluders === 1 ? 'site' : 'sites'}.`;
+  const always =
+    maxSites <= graphAboveSites
+      ? 'This'
+      : `In rounds of more than ${graphAboveSites} sites this is so but for a tiny chance; below, always. It`;
+  const above =
+    placement === 'local' ? 'the promise on privacy above does not' : 'so does the promise on privacy above';
+  return [
+    `${nobody} A sum is opened when it holds at least ${minSurvivors} updates, and only as a whole.`,
+    `${always} rests on the usual assumptions of cryptography; ${above}.`,
+  ];
 }
 
 function price({ privacy, placement, aggregation }: DeepReadonly<Policy>, noise: readonly NoiseCost[]): Section {

@@ -65,13 +65,27 @@ describe('in plain language', () => {
     expect(text).toMatch(/tune on public data/);
   });
   test.each([
-    ['secagg', { bits: 16, maxSites: 20, maxColluders: 1, maxDropouts: 1, graphAboveSites: 40 }, /up to 1 other sites/],
+    [
+      'secagg',
+      { bits: 16, maxSites: 20, maxColluders: 1, maxDropouts: 1, graphAboveSites: 40 },
+      /up to 1 other site\./,
+    ],
     ['bfv', { bits: 16, maxSites: 20 }, /any one site together can open/],
   ] as const)('%s says who has to work together to read an update', (scheme, more, says) => {
     const policy = research();
     Object.assign(policy.aggregation, { scheme, ...more });
     expect(textOf(policy)).toMatch(says);
     expect(textOf(policy)).not.toMatch(/The coordinator reads every update/);
+  });
+  test('masks without colluders say so; a pooled promise rests on them and says that too', () => {
+    const policy = research();
+    const masked = { scheme: 'secagg', bits: 16, maxSites: 20, maxColluders: 0, maxDropouts: 1, graphAboveSites: 40 } as const; // prettier-ignore
+    Object.assign(policy.aggregation, masked);
+    expect(textOf(policy)).toMatch(/while the coordinator works together with no site/);
+    expect(textOf(policy)).toMatch(/This rests on .* cryptography; the promise on privacy above does not/);
+    policy.placement = 'pooled';
+    policy.pooled = { stepsPerClip: 4096, coordinates: 30_000, maxDropouts: 1, maxColluders: 1, generatorSteps: 1 };
+    expect(textOf(policy)).toMatch(/cryptography; so does the promise on privacy above/);
   });
   test('pooled names its colluders and what happens beyond', () => {
     const policy = research();
