@@ -19,6 +19,7 @@ import { FedError } from '../../shared/errors.ts';
 import { thumbprint } from '../../shared/identity/jwk.ts';
 import { verifyRoster } from '../../shared/identity/roster.ts';
 import { claimedKid } from '../../shared/identity/signed.ts';
+import { collectGarbage } from './collect-garbage.ts';
 import { AuditFolder } from './read-folder.ts';
 
 export interface VerifyOptions {
@@ -53,6 +54,7 @@ export async function verifyFolder(dir: string, o: VerifyOptions): Promise<Audit
     policyOf: (sha256) => folder.policy(sha256),
     trust,
     coordinators,
+    onProgress: collectGarbage,
   });
   const { findings, run } = audit;
   for (const detail of wrong) findings.problem('FOLDER', null, detail);

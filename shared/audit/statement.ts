@@ -2,7 +2,6 @@
  * Signed statements read in bulk: what `verifyJson` does for one message, with the signature checked on another thread and
  * everything else once. The same rules: compact JWS, EdDSA alone, this purpose, this audience, this key's own name.
  */
-import { verifyBytesAside } from '../identity/ed25519.ts';
 import { type PublicSigningKey, thumbprint } from '../identity/jwk.ts';
 import { CONSORTIUM } from '../identity/signed.ts';
 
@@ -58,8 +57,14 @@ function readHeader(text: string): string {
   return known;
 }
 
-/** @returns why this is not a statement of this key for this purpose; null when it is. */
-export async function wrongInStatement(claimed: Claimed, key: PublicSigningKey, typ: string): Promise<string | null> {
+/** What the key has to have signed for a statement to be its own. */
+export interface SignedBytes {
+  readonly message: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
+/** @returns what is left to be verified; or why this is not a statement of this key for this purpose, whatever was signed. */
+export function signedBytesOf(claimed: Claimed, key: PublicSigningKey, typ: string): SignedBytes | string {
   const [header, payload, signature, ...rest] = claimed.jws.split('.');
   const kid = kidOf(key);
   if (header === undefined || payload === undefined || signature === undefined || rest.length > 0)
@@ -69,6 +74,5 @@ export async function wrongInStatement(claimed: Claimed, key: PublicSigningKey, 
   if (claimed.aud !== CONSORTIUM) return 'for another audience';
   const bytes = Buffer.from(signature, 'base64url');
   if (bytes.toString('base64url') !== signature) return 'its signature is not canonical';
-  const holds = await verifyBytesAside(key, Buffer.from(`${header}.${payload}`, 'latin1'), bytes);
-  return holds ? null : 'its signature does not verify';
+  return { message: Buffer.from(claimed.jws.slice(0, header.length + 1 + payload.length), 'latin1'), signature: bytes };
 }

@@ -21,9 +21,13 @@ export const verifyBytes = (key: PublicSigningKey, message: Uint8Array, signatur
 /** The 32 bytes of a public key. */
 export const rawPublicKey = (key: PublicSigningKey): Uint8Array => Buffer.from(key.x, 'base64url');
 
-/** The same on another thread. */
-export const verifyBytesAside = (key: PublicSigningKey, message: Uint8Array, signature: Uint8Array): Promise<boolean> =>
-  new Promise((resolve, reject) => {
-    if (signature.length !== 64) return resolve(false);
-    verify(null, message, publicKeyOf(key), signature, (error, holds) => (error ? reject(error) : resolve(holds)));
-  });
+/** The same on another thread. @param then - called once, later; `holds` is false with an error. */
+export function verifyBytesAside(
+  key: PublicSigningKey,
+  message: Uint8Array,
+  signature: Uint8Array,
+  then: (error: Error | null, holds: boolean) => void,
+): void {
+  if (signature.length !== 64) return void setImmediate(then, null, false);
+  verify(null, message, publicKeyOf(key), signature, (error, holds) => then(error, error === null && holds));
+}

@@ -43,6 +43,18 @@ function allowanceOf(policy: CheckedPolicy, siteId: string): Allowance {
 /** The RDP epsilon of events at a delta, remembered: sites in step with one another state the same events. */
 export class EpsilonTable {
   readonly #known = new Map<string, number>();
+  readonly #events = new Map<string, readonly PrivacyEvent[]>();
+
+  /** What a statement lists, read and composed. */
+  events(listed: EpsilonStatement['events']): readonly PrivacyEvent[] {
+    const key = JSON.stringify(listed);
+    let events = this.#events.get(key);
+    if (events === undefined) {
+      if (this.#events.size >= 64) this.#events.clear();
+      this.#events.set(key, (events = composeEvents(listed.map(readEvent))));
+    }
+    return events;
+  }
   of(events: readonly PrivacyEvent[], delta: number): number {
     if (events.length === 0) return 0;
     const key = `${delta} ${events.map((e) => `${eventKey(e)} x${e.count}`).join(', ')}`;
@@ -90,7 +102,7 @@ export class SiteAccount {
   state(statement: EpsilonStatement, index: number, findings: Findings): void {
     const a = this.#allowance;
     const wrong = (detail: string) => findings.problem('EPSILON', index, `${this.siteId} ${detail}`);
-    const events = composeEvents(statement.events.map(readEvent));
+    const events = this.#table.events(statement.events);
     const total = events.reduce((sum, e) => sum + e.count, 0);
     if (statement.delta !== a.delta) wrong(`states delta ${statement.delta}; the policy has ${a.delta}`);
     if (total < statement.entries) wrong(`states ${statement.entries} ledger entries and ${total} events`);

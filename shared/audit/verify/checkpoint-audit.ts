@@ -2,7 +2,6 @@
  * Checkpoints against the tree, and their cosignatures against the sites' keys. Each line is verified once, wherever it
  * turns up: in a plan, and under the checkpoint itself.
  */
-import { verifyBytesAside } from '../../identity/ed25519.ts';
 import type { PublicSigningKey } from '../../identity/jwk.ts';
 import type { RoundPlan } from '../../protocol/plan.ts';
 import { openCheckpointOfAny, witnessName, witnessOf } from '../checkpoint.ts';
@@ -26,6 +25,12 @@ export interface CheckpointSummary {
   readonly cosigners: Set<string>;
 }
 
+/** A cosignature line: of which key it is, or who waits to know. */
+interface KnownLine {
+  key: PublicSigningKey | null;
+  waiting: ((key: PublicSigningKey | null) => void)[] | null;
+}
+
 interface Parts {
   readonly runId: () => string | null;
   readonly coordinators: CoordinatorKeys;
@@ -42,7 +47,8 @@ export class CheckpointAudit {
   readonly #roots = new Map<number, string>();
   /** By size; whatever a plan or the folder shows. */
   readonly seen = new Map<number, CheckpointSummary>();
-  readonly #lines = new Map<string, Promise<boolean>>();
+  readonly #lines = new Map<string, KnownLine>();
+  readonly #opened = new Map<string, { head: LogHead; note: Note }>();
   readonly #early: { note: Note; size: number; signature: NoteSignature; site: SiteAudit }[] = [];
   #lastPlan: number | null = null;
 
@@ -123,9 +129,14 @@ export class CheckpointAudit {
   }
 
   #open(note: string, index: number | null): { head: LogHead; note: Note } | null {
+    const known = this.#opened.get(note);
+    if (known !== undefined) return known;
     try {
-      // Coordinator signatures are few: one a checkpoint.
-      return openCheckpointOfAny(note, this.#p.runId() ?? '', this.#p.coordinators.believed);
+      // Coordinator signatures are few: one a checkpoint. A plan shows the note of the one before again.
+      const opened = openCheckpointOfAny(note, this.#p.runId() ?? '', this.#p.coordinators.believed);
+      if (this.#opened.size >= 8) this.#opened.clear();
+      this.#opened.set(note, opened);
+      return opened;
     } catch (error) {
       this.#p.findings.problem('CHECKPOINT', index, error instanceof Error ? error.message : 'no checkpoint');
       return null;
@@ -134,63 +145,64 @@ export class CheckpointAudit {
 
   /** Verifies the lines of known sites; for a plan, counts those who may witness now, with the key they have now. */
   #cosigned(note: Note, size: number, plan: { index: number; name: string; quorum: number } | null): void {
-    const { sites, findings, queue } = this.#p;
+    const { sites, findings } = this.#p;
     const summary = this.seen.get(size) ?? { size, cosigners: new Set<string>() };
     this.seen.set(size, summary);
     const counted = new Set<string>();
-    const checks = note.signatures.map(async (signature) => {
+    let left = 1;
+    const settle = () => {
+      left -= 1;
+      if (left > 0 || plan === null || counted.size >= plan.quorum) return;
+      findings.problem('QUORUM', plan.index, `${plan.name} rests on ${counted.size} of ${plan.quorum} cosignatures`);
+    };
+    for (const signature of note.signatures) {
       const site = sites.get(witnessOf(signature) ?? '');
-      if (site === undefined) return;
+      if (site === undefined) continue;
       const current = site.revoked ? undefined : site.keys.at(-1);
-      const key = site.keys.findLast(
-        (k) => cosignatureClaim(note.text, signature, witnessName(site.siteId), k) !== null,
-      );
       // With a key that the log may still come to: a site whose keys were changed cosigns again.
-      if (key === undefined && plan === null) return void this.#early.push({ note, size, signature, site });
-      if (key === undefined || !(await this.#holds(note.text, signature, site.siteId, key)))
-        return findings.problem(
-          'SIGNATURE',
-          plan?.index ?? null,
-          `cosignature of ${site.siteId} under ${size} entries`,
-        );
-      summary.cosigners.add(site.siteId);
-      if (key === current) counted.add(site.siteId);
-    });
-    queue.add(
-      Promise.all(checks).then(() => {
-        if (plan === null || counted.size >= plan.quorum) return;
-        const detail = `${plan.name} rests on ${counted.size} of ${plan.quorum} cosignatures`;
-        findings.problem('QUORUM', plan.index, detail);
-      }),
-    );
+      if (plan === null && keyOf(note.text, signature, site) === undefined) {
+        this.#early.push({ note, size, signature, site });
+        continue;
+      }
+      left += 1;
+      this.#holds(note.text, signature, site, (key) => {
+        if (key === null)
+          findings.problem('SIGNATURE', plan?.index ?? null, `cosignature of ${site.siteId} under ${size} entries`);
+        else summary.cosigners.add(site.siteId);
+        if (key !== null && key === current) counted.add(site.siteId);
+        settle();
+      });
+    }
+    settle();
   }
 
   /** The log was read: what was cosigned with keys that came later is checked now. */
   finish(): void {
-    for (const { note, size, signature, site } of this.#early.splice(0)) {
-      const key = site.keys.findLast(
-        (k) => cosignatureClaim(note.text, signature, witnessName(site.siteId), k) !== null,
-      );
-      const holds = key === undefined ? Promise.resolve(false) : this.#holds(note.text, signature, site.siteId, key);
-      this.#p.queue.add(
-        holds.then((good) => {
-          if (good) this.seen.get(size)?.cosigners.add(site.siteId);
-          else this.#p.findings.problem('SIGNATURE', null, `cosignature of ${site.siteId} under ${size} entries`);
-        }),
-      );
-    }
+    for (const { note, size, signature, site } of this.#early.splice(0))
+      this.#holds(note.text, signature, site, (key) => {
+        if (key !== null) this.seen.get(size)?.cosigners.add(site.siteId);
+        else this.#p.findings.problem('SIGNATURE', null, `cosignature of ${site.siteId} under ${size} entries`);
+      });
   }
 
-  #holds(text: string, s: NoteSignature, siteId: string, key: PublicSigningKey): Promise<boolean> {
+  /** Says which of the site's keys a line is of; null when it is of none. */
+  #holds(text: string, s: NoteSignature, site: SiteAudit, then: (key: PublicSigningKey | null) => void): void {
     const id = `${text} ${s.line}`;
     const known = this.#lines.get(id);
-    if (known !== undefined) return known;
-    const claim = cosignatureClaim(text, s, witnessName(siteId), key);
-    const holds = claim === null ? Promise.resolve(false) : verifyBytesAside(key, claim.message, claim.signature);
-    this.#lines.set(id, holds);
+    if (known !== undefined) return known.waiting === null ? then(known.key) : void known.waiting.push(then);
+    const line: KnownLine = { key: null, waiting: [then] };
+    this.#lines.set(id, line);
     // Only lines of the last checkpoints come again.
-    if (this.#lines.size > 8192) for (const old of [...this.#lines.keys()].slice(0, 4096)) this.#lines.delete(old);
-    return holds;
+    if (this.#lines.size > 4096) for (const old of [...this.#lines.keys()].slice(0, 2048)) this.#lines.delete(old);
+    const settle = (key: PublicSigningKey | null) => {
+      const { waiting } = line;
+      [line.key, line.waiting] = [key, null];
+      for (const tell of waiting ?? []) tell(key);
+    };
+    const key = keyOf(text, s, site);
+    const claim = key === undefined ? null : cosignatureClaim(text, s, witnessName(site.siteId), key);
+    if (key === undefined || claim === null) return settle(null);
+    this.#p.queue.check(key, claim.message, claim.signature, (holds) => settle(holds ? key : null));
   }
 
   /** How many entries lie under a checkpoint with this many cosignatures. */
@@ -199,3 +211,7 @@ export class CheckpointAudit {
     return Math.max(0, ...enough.map((c) => c.size));
   }
 }
+
+/** The newest of a site's keys that a line names. */
+const keyOf = (text: string, s: NoteSignature, { siteId, keys }: SiteAudit): PublicSigningKey | undefined =>
+  keys.findLast((key) => cosignatureClaim(text, s, witnessName(siteId), key) !== null);

@@ -10,7 +10,7 @@ import { ADOPTION_TYP, EPSILON_TYP, EpsilonStatement } from '../../protocol/roun
 import type { RoundTerms } from '../../protocol/terms.ts';
 import { canonicalJson } from '../canonical.ts';
 import type { LogDraft, LogEntry } from '../entry.ts';
-import { type Claimed, readStatement, wrongInStatement } from '../statement.ts';
+import { type Claimed, readStatement, signedBytesOf } from '../statement.ts';
 import { EpsilonTable, SiteAccount } from './account.ts';
 import type { Findings } from './findings.ts';
 import { RoundAudit } from './round-audit.ts';
@@ -125,10 +125,12 @@ export class RunAudit {
 
   /** Checks whose statement it is; one that is not this key's is a problem of this entry. */
   verified(index: number, who: string, key: PublicSigningKey, claimed: Claimed, typ: string): void {
-    const check = wrongInStatement(claimed, key, typ).then((wrong) => {
-      if (wrong !== null) this.findings.problem('SIGNATURE', index, `${typ} of ${who}: ${wrong}`);
+    const wrong = (why: string) => this.findings.problem('SIGNATURE', index, `${typ} of ${who}: ${why}`);
+    const signed = signedBytesOf(claimed, key, typ);
+    if (typeof signed === 'string') return wrong(signed);
+    this.queue.check(key, signed.message, signed.signature, (holds) => {
+      if (!holds) wrong('its signature does not verify');
     });
-    this.queue.add(check);
   }
 
   /** A site that the log has enrolled and not revoked. */

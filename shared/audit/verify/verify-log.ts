@@ -32,6 +32,8 @@ export interface LogSource {
   readonly checkpoints: readonly { readonly size: number; readonly note: string }[];
   readonly policyOf: (sha256: string) => CheckedPolicy | null;
   readonly trust: AuditTrust;
+  /** Called every few thousand entries: the caller may free memory, or show how far it is. */
+  readonly onProgress?: (entries: number) => void;
   /** Where the log says that the coordinator's key was changed; one key where absent. */
   readonly coordinators?: CoordinatorKeys;
 }
@@ -50,6 +52,7 @@ export interface LogAudit {
 
 /** Signatures wait in the queue; after so many entries we look whether there is room. */
 const BREATH = 16;
+const PROGRESS = 4096;
 
 export async function auditLog(source: LogSource): Promise<LogAudit> {
   const findings = new Findings();
@@ -83,6 +86,7 @@ export async function auditLog(source: LogSource): Promise<LogAudit> {
       const note = notes.get(frontier.size);
       if (note !== undefined) checkpoints.atSize(note, frontier);
       if (index % BREATH === 0) await queue.room();
+      if (index % PROGRESS === PROGRESS - 1) source.onProgress?.(frontier.size);
     }
   } catch (error) {
     if (!(error instanceof FedError)) throw error;
