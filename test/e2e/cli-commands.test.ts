@@ -26,7 +26,16 @@ beforeAll(async () => {
 afterAll(() => root[Symbol.dispose]());
 
 test('exit codes are what they were: scripts depend on them', () => {
-  expect(EXIT).toEqual({ ok: 0, unexpected: 1, usage: 2, refused: 3, invalid: 4, unavailable: 5, interrupted: 6 });
+  expect(EXIT).toEqual({
+    ok: 0,
+    unexpected: 1,
+    usage: 2,
+    refused: 3,
+    invalid: 4,
+    unavailable: 5,
+    interrupted: 6,
+    incomplete: 7,
+  });
 });
 
 test('policy check says what a run spends, or why not, and exits 3', async () => {
