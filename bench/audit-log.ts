@@ -30,7 +30,7 @@ export async function benchLog(quick: boolean, report: Report): Promise<void> {
   await benchVerify(quick ? 10_000 : 100_000, report);
 }
 
-async function benchAppend(entries: number, report: Report): Promise<void> {
+export async function benchAppend(entries: number, report: Report): Promise<void> {
   const rounds = Math.ceil(entries / ENTRIES_A_ROUND);
   const log = new MadeLog(rounds);
   const dir = mkdtempSync(join(tmpdir(), 'veilgan-bench-log-'));
@@ -82,7 +82,7 @@ async function benchAppend(entries: number, report: Report): Promise<void> {
   }
 }
 
-async function benchVerify(entries: number, report: Report): Promise<void> {
+export async function benchVerify(entries: number, report: Report): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'veilgan-bench-audit-'));
   try {
     const made = await writeFolder(dir, entries);
