@@ -82,43 +82,46 @@ function onGrid(mechanisms: readonly Repeated[], o: Grid, side: Side): LossPair 
 
 /** Mechanisms by kind; all plain Gaussians are one, exactly. Null when there is one that cannot be bounded. */
 function mechanismsOf(events: Iterable<PrivacyEvent>, group: number): Repeated[] | null {
-  let precision = 0;
-  const sampled = new Map<string, Sampled>();
-  for (const event of events) {
-    if (!Number.isSafeInteger(event.count) || event.count < 1) return null;
-    switch (event.kind) {
-      case 'gaussian':
-        if ((event.sensitivity as number) !== 1) return null;
-        precision += event.count / event.noiseMultiplier ** 2;
-        break;
-      case 'poisson-gaussian': {
-        const { sampleRate: rate, noiseMultiplier: noise } = event;
-        if (rate === 1) precision += event.count / noise ** 2;
-        else {
-          const key = `${rate} ${noise}`;
-          sampled.set(key, { rate, noise, count: event.count + (sampled.get(key)?.count ?? 0) });
-        }
-        break;
-      }
-      default:
-        return null;
-    }
-  }
+  const kinds = kindsOf(events);
+  if (kinds === null) return null;
   const all: Repeated[] = [];
-  for (const { rate, noise, count } of alike([...sampled.values()])) {
+  for (const { rate, noise, count } of alike(kinds.filter((k) => k.rate < 1))) {
     const mixture = shiftMixture(rate, noise, group);
     if (mixture === null) return null;
     all.push({ mixture, count });
   }
+  const precision = kinds.reduce((sum, { rate, noise, count }) => (rate < 1 ? sum : sum + count / noise ** 2), 0);
   if (precision === 0) return all;
   const plain = shiftMixture(1, 1 / (group * Math.sqrt(precision)));
   return plain === null ? null : [...all, { mixture: plain, count: 1 }];
 }
 
+/** Steps at one rate with one noise; a rate of 1 takes everybody. */
 interface Sampled {
   readonly rate: number;
   readonly noise: number;
   readonly count: number;
+}
+
+/**
+ * What was done, as one entry a kind in an order of its own. However events were written and in whatever order, the grid,
+ * every rounding and so the figure are the same: a last digit that differs in one sum would move the whole grid.
+ */
+function kindsOf(events: Iterable<PrivacyEvent>): readonly Sampled[] | null {
+  const kinds = new Map<string, Sampled>();
+  for (const event of events) {
+    if (event.kind !== 'gaussian' && event.kind !== 'poisson-gaussian') return null;
+    if (event.kind === 'gaussian' && (event.sensitivity as number) !== 1) return null;
+    if (!Number.isSafeInteger(event.count) || event.count < 1) return null;
+    const rate = event.kind === 'gaussian' ? 1 : event.sampleRate;
+    const noise = event.noiseMultiplier;
+    if (!(rate > 0 && rate <= 1 && noise > 0)) return null;
+    const key = `${rate} ${noise}`;
+    const count = event.count + (kinds.get(key)?.count ?? 0);
+    if (!Number.isSafeInteger(count)) return null;
+    kinds.set(key, { rate, noise, count });
+  }
+  return [...kinds.values()].sort((a, b) => a.rate - b.rate || a.noise - b.noise);
 }
 
 /**

@@ -138,6 +138,21 @@ test('plain Gaussians are one: no composition, whatever their number', () => {
   expect(many.pair.remove.mass).toEqual(one.pair.remove.mass);
 });
 
+test('however events are written, the figure is the same to the last digit', () => {
+  // 3/0.6² and three times 1/0.6² differ in their last digit, and a grid that follows it moved epsilon by 6e-5 of itself.
+  const sampled = poissonGaussianEvent(0.01, 0.5, 5);
+  const one = gaussianEvent(0.6);
+  const [whole, apart, turned] = [
+    [sampled, gaussianEvent(0.6, 3)],
+    [sampled, one, one, one],
+    [one, poissonGaussianEvent(1, 0.6, 1), poissonGaussianEvent(0.01, 0.5, 3), one, poissonGaussianEvent(0.01, 0.5, 2)],
+  ].map((events) => lossCurve(events)!);
+  expect(apart).toEqual(whole);
+  expect(turned).toEqual(whole);
+  const [up, down] = [gaussianEvent(0.7), gaussianEvent(3.3)];
+  expect(lossCurve([down, sampled, up])).toEqual(lossCurve([up, down, sampled]));
+});
+
 test('five thousand steps of fifty kinds', () => {
   const kinds = (n: number, of: number) =>
     Array.from({ length: n }, (_, i) => poissonGaussianEvent(0.02 + 1e-5 * (i % of), 1 + ((i % of) * 0.7) / of, 1));
