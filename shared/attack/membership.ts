@@ -3,8 +3,8 @@
  * data? The attack of GAN-Leaks in its full black-box form (Chen et al. 2020, arXiv 1909.03935), reported as hits at few
  * false alarms (Carlini et al. 2022, arXiv 2112.03570). It finds copies; that it finds nothing proves nothing.
  */
-import { logBinomialUpperTail } from '../dp/special.ts';
 import { FedError } from '../errors.ts';
+import { compareRanks, lowerLimit, upperLimit } from '../metrics/statistics.ts';
 
 /**
  * Euclidean distance of each image to the nearest synthetic one.
@@ -23,14 +23,6 @@ export function nearestDistances(images: Float32Array, synthetic: Float32Array, 
       if (sum < nearest[i]) nearest[i] = sum;
     }
   return nearest.map(Math.sqrt);
-}
-
-/** Chance that a member scores above one who is not, ties halved. */
-export function areaUnderCurve(members: ArrayLike<number>, others: ArrayLike<number>): number {
-  let above = 0;
-  for (let i = 0; i < members.length; i++)
-    for (let j = 0; j < others.length; j++) above += members[i] > others[j] ? 1 : members[i] === others[j] ? 0.5 : 0;
-  return above / (members.length * others.length);
 }
 
 /** One threshold: what was hit and what was alarmed, of those it was not chosen on. */
@@ -81,14 +73,14 @@ export function judgeMembership(p: {
     const hits = Array.from(members).filter((s) => s > threshold).length;
     const alarms = countOn.filter((s) => s > threshold).length;
     const least = lowerLimit(hits, members.length, each);
-    const most = 1 - lowerLimit(countOn.length - alarms, countOn.length, each);
+    const most = upperLimit(alarms, countOn.length, each);
     if (least > delta) lowerBound = Math.max(lowerBound, Math.log((least - delta) / most));
     return { aim, truePositiveRate: hits / members.length, falsePositiveRate: alarms / countOn.length };
   });
   return {
     members: members.length,
     others: others.length,
-    area: areaUnderCurve(members, others),
+    area: compareRanks(members, others).area,
     points,
     claimed,
     delta,
@@ -96,16 +88,4 @@ export function judgeMembership(p: {
     confidence,
     refuted: claimed !== null && lowerBound > claimed,
   };
-}
-
-/** Clopper and Pearson 1934: the least chance at which so many successes, or more, are not rarer than `tail`. */
-export function lowerLimit(successes: number, trials: number, tail: number): number {
-  if (successes === 0) return 0;
-  let [low, high] = [0, 1];
-  for (let i = 0; i < 60; i++) {
-    const middle = (low + high) / 2;
-    if (Math.exp(logBinomialUpperTail(trials, middle, successes)) < tail) low = middle;
-    else high = middle;
-  }
-  return low;
 }
