@@ -293,9 +293,14 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
     },
     labels: { distribution: Object.fromEntries(classes.map((name) => [name, 1 / classes.length])) },
     aggregation: { scheme: 'clear', minSites: sites, minSurvivors: sites, deadlineSeconds: 600 },
-    release: { maxImages: 100_000, audits: [] },
+    release: { maxImages: 100_000, gate: null },
     evaluation: { publicTestSet: { source: 'the test set of a public benchmark' } },
-    why: Object.fromEntries(Object.keys(privacy).map((key) => [`privacy.${key}`, 'a setting of the benchmark'])),
+    why: Object.fromEntries(
+      [...Object.keys(privacy).map((key) => `privacy.${key}`), 'release.gate'].map((path) => [
+        path,
+        'a setting of the benchmark',
+      ]),
+    ),
   };
   const file = c.placement === 'pooled' ? pooledVersion(Policy.parse(policy), POOLED_COORDINATES) : policy;
   return loadPolicy(file, { availableSchemes: AVAILABLE_SCHEMES });

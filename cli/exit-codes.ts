@@ -30,6 +30,8 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   POLICY_MISMATCH: EXIT.refused,
   BOUNDS_EXCEEDED: EXIT.refused,
   BUDGET_EXHAUSTED: EXIT.refused,
+  GATE_ASKED: EXIT.refused,
+  RELEASE_REFUSED: EXIT.refused,
   LAYER_WITHOUT_NORM_RULE: EXIT.refused,
   LOG_INVALID: EXIT.invalid,
   LOG_FORKED: EXIT.invalid,

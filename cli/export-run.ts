@@ -6,6 +6,7 @@ import { logRelease } from './audit/log-release.ts';
 import type { CoordinatorFolder } from './coordinator-folder.ts';
 import { readRun } from './coordinator-status.ts';
 import { type Speed, threadsOf } from './options.ts';
+import { requireReleasable } from './release/judged.ts';
 import { finishRun, type RunSummary } from './run-folder.ts';
 
 export interface ExportOptions extends Speed {
@@ -24,9 +25,10 @@ export interface ExportOptions extends Speed {
 const STAGES = ['exporting', 'sampling', 'writing images', 'train on synthetic', 'train on real'];
 const IMAGES = 1000;
 
-/** @throws {FedError} STORE_CORRUPT when the run has made nothing yet; LOG_INVALID. */
+/** @throws {FedError} RELEASE_REFUSED by the policy's gate, before anything is written; STORE_CORRUPT when the run has made nothing yet; LOG_INVALID. */
 export async function exportRun(folder: CoordinatorFolder, o: ExportOptions): Promise<RunSummary> {
   const { policy, file } = folder;
+  await requireReleasable(folder);
   const { generator, state, log, epsilon } = await readRun(folder);
   await using open = new AsyncDisposableStack();
   const engine = open.adopt(await openEngine(o.engine, threadsOf(o)), (e) => e.dispose());

@@ -9,6 +9,9 @@ import type { GeneratorRecord } from './store/store.ts';
 export const generatorBlob = (runId: string, round: number, part: 'state' | 'weights' | 'critic'): string =>
   `g.${runId}.${String(round).padStart(8, '0')}.${part}`;
 
+/** The candidate of the run's release: what sites judge, and what leaves. */
+export const candidateBlob = (runId: string): string => `g.${runId}.candidate`;
+
 /**
  * Stores a generator's state and what sites download: its weights, and the critic of the next round where there is one.
  *

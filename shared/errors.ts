@@ -39,6 +39,8 @@ export const ERRORS = {
   BOUNDS_EXCEEDED: { retry: 'never', say: 'The plan is outside the bounds this site allows.' },
   LAYER_WITHOUT_NORM_RULE: { retry: 'never', say: 'A discriminator layer has no per-patient norm rule.' },
   POLICY_INVALID: { retry: 'never', say: 'The policy does not pass its own checks.' },
+  GATE_ASKED: { retry: 'never', say: 'This site has answered the release gate of this run about another candidate.' },
+  RELEASE_REFUSED: { retry: 'never', say: 'The release gate does not let these images leave.' },
   SCHEME_UNKNOWN: { retry: 'never', say: 'The aggregation scheme is not available.' },
   // Engine
   ENGINE_MISSING: { retry: 'never', say: 'The engine is not installed on this machine.' },

@@ -46,13 +46,13 @@ export function auditPolicy(base: CheckedPolicy, c: AuditChanges): CheckedPolicy
         maxSteps: c.steps,
       },
       warmStart: warm,
-      release: { ...base.release, audits: [] },
+      release: { ...base.release, gate: null },
       aggregation: c.aggregation ?? { scheme: 'clear', minSites: 1, minSurvivors: 1, deadlineSeconds: 60 },
       why: Object.fromEntries(
-        [...Object.keys(privacy), 'mechanism', 'epsilon', 'delta', 'noiseMultiplier'].map((key) => [
-          `privacy.${key}`,
-          'as the attack needs it',
-        ]),
+        [...Object.keys(privacy), 'mechanism', 'epsilon', 'delta', 'noiseMultiplier']
+          .map((key) => `privacy.${key}`)
+          .concat('release.gate')
+          .map((path) => [path, 'as the attack needs it']),
       ),
     },
     loadOptions,

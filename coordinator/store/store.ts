@@ -2,6 +2,8 @@ import { z } from 'zod';
 import type { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import type { LogHead } from '../../shared/audit/log.ts';
 import type { Hash, NodeId } from '../../shared/audit/merkle.ts';
+import { GateWords } from '../../shared/gate/answers.ts';
+import { Candidate } from '../../shared/gate/candidate.ts';
 import { RoundPlan, Sha256Hex, SiteId } from '../../shared/protocol/plan.ts';
 import { FakesReport } from '../../shared/protocol/round-messages.ts';
 import { StepState } from '../core/step-schedule.ts';
@@ -22,6 +24,23 @@ export const DiscriminatorRecord = z.strictObject({
 });
 export type DiscriminatorRecord = z.infer<typeof DiscriminatorRecord>;
 
+/** The release gate's question to the sites, and what has come of it. */
+export const GateRecord = z.strictObject({
+  /** As it was signed: the bytes every site is shown, also after a restart. */
+  question: z.string(),
+  questionSha256: Sha256Hex,
+  asked: z.array(SiteId),
+  candidate: Candidate,
+  /** Site to its answer, as it was first given. */
+  answers: z.record(SiteId, z.strictObject({ statement: z.string(), words: GateWords })),
+  /** Mean MS-SSIM by class, once measured. */
+  similarity: z.array(z.number().nullable()).nullable(),
+  /** Whether the log has the verdict. */
+  judged: z.boolean(),
+  signOffs: z.array(z.strictObject({ name: z.string(), key: z.string(), statement: z.string() })),
+});
+export type GateRecord = z.infer<typeof GateRecord>;
+
 /** One training of one generator. */
 export const RunRecord = z.strictObject({
   runId: z.uuid(),
@@ -34,6 +53,8 @@ export const RunRecord = z.strictObject({
   steps: StepState.optional(),
   /** Where the discriminator is pooled, from its first round on. */
   discriminator: DiscriminatorRecord.optional(),
+  /** Once the rounds are over, where the policy has a release gate. */
+  gate: GateRecord.optional(),
   /** The software that drove it last. */
   software: z.string(),
 });

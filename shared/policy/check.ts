@@ -1,6 +1,7 @@
 /** What a well-formed policy must still fulfil, as a list of findings. Pure; `load.ts` turns findings into a refusal. */
 import { epsilonOfPolicy, momentRoundsOf, samplingOf } from './cost.ts';
 import { aggregationFindings } from './aggregation-findings.ts';
+import { gateFindings } from './gate-findings.ts';
 import { pooledFindings } from './pooled-findings.ts';
 import type { Policy } from './schema.ts';
 
@@ -17,20 +18,15 @@ export function findingsOf(policy: Policy): Finding[] {
     ...aggregationFindings(policy),
     ...stepFindings(policy),
     ...pooledFindings(policy),
+    ...gateFindings(policy),
     ...siteFindings(policy),
     ...spendFindings(policy),
     ...whyFindings(policy),
   ];
 }
 
-function modelFindings({ model, labels, release }: Policy): Finding[] {
+function modelFindings({ model, labels }: Policy): Finding[] {
   const found: Finding[] = [];
-  // A promise nobody keeps must not stand in a policy.
-  if (release.audits.length > 0)
-    found.push({
-      path: ['release', 'audits'],
-      message: `${release.audits.join(', ')}: nothing here can hold a release to it`,
-    });
   if (new Set(model.classes).size < model.classes.length)
     found.push({ path: ['model', 'classes'], message: 'names a class twice' });
   const shares = Object.entries(labels.distribution);

@@ -1,10 +1,18 @@
 /** What a policy spends, worked out from the policy alone: the same figure everywhere, before any data is touched. */
 import { costOfEvents, type PrivacyCost } from '../dp/convert.ts';
-import { gaussianEvent, poissonGaussianEvent, poissonSkellamEvent, type PrivacyEvent, readEvent } from '../dp/event.ts';
+import {
+  composeEvents,
+  gaussianEvent,
+  poissonGaussianEvent,
+  poissonSkellamEvent,
+  type PrivacyEvent,
+  readEvent,
+} from '../dp/event.ts';
 import { lifetimeCost } from '../dp/ledger-math.ts';
 import { overflowDelta } from '../dp/poisson.ts';
 import { pooledDelta } from '../dp/pooled-delta.ts';
 import type { DeepReadonly } from './freeze.ts';
+import type { ReleaseGate } from './gate-schema.ts';
 import { pooledOf, sensitivityOf } from './pooled.ts';
 import { samplingOf } from './sampling.ts';
 import type { Policy } from './schema.ts';
@@ -16,13 +24,27 @@ export const momentRoundsOf = ({ warmStart }: DeepReadonly<Policy>): number =>
   warmStart.kind === 'moments' ? 1 + (warmStart.critic?.rounds ?? 0) : 0;
 
 /**
- * Everything one run does to the data of one site, at most: the warm start and `maxSteps` private steps.
+ * Everything one run does to the data of one site, at most: the warm start, `maxSteps` private steps, and the answers
+ * to the release gate's question, in this order.
  * Without a mechanism this is a `not-private` event, which costs infinity.
  */
 export function eventsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): PrivacyEvent[] {
-  const { privacy, warmStart } = policy;
+  const { privacy } = policy;
   if (privacy.mechanism === 'none-insecure') return [readEvent({ kind: 'not-private', count: privacy.maxSteps + 1 })];
-  if (policy.placement === 'pooled') return pooledEvents(policy, siteId);
+  const training = policy.placement === 'pooled' ? pooledEvents(policy, siteId) : localEvents(policy, siteId);
+  const { gate } = policy.release;
+  if (gate === null) return training;
+  // Equal mechanisms are one event: caps are looked up by what was done, not by what for.
+  return composeEvents(training, [gateEventOf(gate, gate.maxAnswers)]);
+}
+
+/** What so many answers to the gate's question are charged: one noised vector each, whatever the placement. */
+export const gateEventOf = (gate: Pick<ReleaseGate, 'noiseMultiplier'>, count: number): PrivacyEvent =>
+  gaussianEvent(gate.noiseMultiplier, count);
+
+function localEvents(policy: DeepReadonly<Policy>, siteId?: string): PrivacyEvent[] {
+  const { privacy, warmStart } = policy;
+  if (privacy.mechanism === 'none-insecure') return [];
   const warm =
     warmStart.kind === 'moments'
       ? [gaussianEvent(warmStart.noiseMultiplier, warmStart.maxReleases ?? momentRoundsOf(policy))]
@@ -48,7 +70,7 @@ function pooledEvents(policy: DeepReadonly<Policy>, siteId?: string): PrivacyEve
 function reservedDelta(policy: DeepReadonly<Policy>, siteId: string | undefined): number {
   const overflow = overflowDelta({ ...samplingOf(policy, siteId), steps: policy.privacy.maxSteps });
   if (policy.placement === 'local') return overflow;
-  const releases = eventsOfPolicy(policy, siteId).reduce((sum, e) => sum + e.count, 0);
+  const releases = pooledEvents(policy, siteId).reduce((sum, e) => sum + e.count, 0);
   return overflow + pooledDelta(releases, pooledOf(policy).coordinates);
 }
 

@@ -3,6 +3,7 @@
  * Every figure in the text is in the structure beside it. Pure.
  */
 import { type PolicyCosts, costsOfPolicy } from './cost-by-accountant.ts';
+import { gateLines } from './explain-gate.ts';
 import type { DeepReadonly } from './freeze.ts';
 import { pooledOf, sensitivityOf } from './pooled.ts';
 import { samplingOf } from './sampling.ts';
@@ -42,12 +43,13 @@ export function explainPolicy(
   const noise = noiseOf(policy, discriminatorValues);
   const sections = [
     promised(policy, costs),
-    counted(costs),
+    counted(policy, costs),
     several(costs),
     against(policy),
     unread(policy),
     price(policy, noise),
     leaves(policy),
+    { title: 'The release gate', lines: gateLines(policy) },
     unsaid(policy),
   ];
   return { costs, noise, sections: sections.filter((s) => s.lines.length > 0) };
@@ -76,11 +78,19 @@ function promised({ privacy }: DeepReadonly<Policy>, costs: PolicyCosts | null):
   };
 }
 
-function counted(costs: PolicyCosts | null): Section {
+/** What a Gaussian release is of: moments, answers to the gate, or both where their noise is the same. */
+function gaussianUse({ release, warmStart }: DeepReadonly<Policy>, noiseMultiplier: number): string {
+  const gate = release.gate?.noiseMultiplier === noiseMultiplier;
+  const moments = warmStart.kind === 'moments' && warmStart.noiseMultiplier === noiseMultiplier;
+  return gate ? `${moments ? 'releases of moments and ' : ''}answers to the release gate` : 'releases of moments';
+}
+
+function counted(policy: DeepReadonly<Policy>, costs: PolicyCosts | null): Section {
   if (costs === null) return { title: 'How it is counted', lines: [] };
   const { delta, patient, events } = costs;
   const list = events.map((e) => {
-    if (e.kind === 'gaussian') return `${e.count} releases of moments at noise ${e.noiseMultiplier}`;
+    if (e.kind === 'gaussian')
+      return `${e.count} ${gaussianUse(policy, e.noiseMultiplier)} at noise ${e.noiseMultiplier}`;
     if (e.kind === 'poisson-gaussian')
       return `${e.count} steps at noise ${e.noiseMultiplier}, each with a share of ${e.sampleRate} of the patients`;
     if (e.kind === 'poisson-skellam')
@@ -234,12 +244,11 @@ const pooledDeviation = (policy: DeepReadonly<Policy>, what: NoiseCost['what']):
 
 function leaves({ aggregation: a, release, evaluation, log }: DeepReadonly<Policy>): Section {
   const quorum = log?.witnessQuorum ?? 0;
-  const audits = release.audits.length === 0 ? 'without any audit' : `after these audits: ${release.audits.join(', ')}`;
   return {
     title: 'What leaves, and what is needed for it',
     lines: [
       `A round opens with ${a.minSites} sites and counts with ${a.minSurvivors} updates.`,
-      `One release is at most ${release.maxImages} images, ${audits}.`,
+      `One release is at most ${release.maxImages} images.`,
       quorum === 0
         ? 'No cosignature of a site is asked for under a checkpoint of the log.'
         : `A checkpoint of the log counts with the cosignatures of ${quorum} sites.`,

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { GanConfig } from '../gan/config.ts';
 import { BURNED_IN, RECIPE_NAMES } from '../imaging/recipe-names.ts';
 import { Sha256Hex, SiteId } from '../protocol/plan.ts';
+import { ReleaseGate } from './gate-schema.ts';
 
 const Name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/);
 const Count = z.int().min(1);
@@ -233,7 +234,7 @@ export const Policy = z.strictObject({
     .optional(),
   release: z.strictObject({
     maxImages: z.int().min(0),
-    audits: z.array(z.enum(['membership', 'nearest-neighbour'])).describe('That must pass before images leave.'),
+    gate: ReleaseGate.nullable().describe('What must hold before images leave. Null: nothing judges them.'),
   }),
   evaluation: z.strictObject({
     publicTestSet: z

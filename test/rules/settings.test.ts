@@ -8,6 +8,7 @@ import { loadProfile } from '../../shared/policy/profile.ts';
 import type { Policy } from '../../shared/policy/schema.ts';
 import { boundPaths, settingPaths } from '../../shared/policy/setting-paths.ts';
 import { groupOf, PROTECTS, SETTINGS, settingOf } from '../../shared/policy/settings.ts';
+import { testGate } from '../support/gate-rig.ts';
 
 /** What decides a claim is in the policy, and nothing that decides speed is. */
 const root = join(import.meta.dirname, '../..');
@@ -43,6 +44,7 @@ function richPolicy(placement: 'local' | 'pooled', sites = true): Tree {
   delete (policy['warmStart'] as Tree)['maxReleases'];
   if (sites) policy['sites'] = { a: { classes: ['hand'], sampleRate: 0.08, expectedBatch: 512, maxBatch: 660 } };
   policy['log'] = { witnessQuorum: 0 };
+  policy['release'] = { maxImages: 100, gate: structuredClone(testGate) };
   if (placement === 'local') return policy;
   const pooled = { stepsPerClip: 256, coordinates: 70_000, maxDropouts: 0, maxColluders: 1, generatorSteps: 1 };
   return Object.assign(policy, { placement, pooled });

@@ -87,11 +87,15 @@ export interface TinyOptions {
 }
 
 /** A policy that passes every check, and whose epsilon protects nobody. */
-export function tinyPolicy(o: TinyOptions = {}): CheckedPolicy {
+export const tinyPolicy = (o: TinyOptions = {}): CheckedPolicy =>
+  loadPolicy(tinyFile(o), { availableSchemes: ['clear'] });
+
+/** The same as a file. */
+export function tinyFile(o: TinyOptions = {}) {
   const classes = o.classes ?? CLASSES;
   const ownPrivacy = { ...privacy, ...o.privacy };
   const minSites = o.minSites ?? 2;
-  const file = {
+  return {
     id: o.id ?? 'tiny-insecure',
     version: 1,
     placement: 'local',
@@ -114,11 +118,15 @@ export function tinyPolicy(o: TinyOptions = {}): CheckedPolicy {
     labels: { distribution: Object.fromEntries(classes.map((name) => [name, 1 / classes.length])) },
     ...(o.sites && { sites: o.sites }),
     aggregation: { scheme: 'clear', minSites, minSurvivors: minSites, deadlineSeconds: 600 },
-    release: { maxImages: 1000, audits: [] },
+    release: { maxImages: 1000, gate: null },
     evaluation: { publicTestSet: null },
-    why: Object.fromEntries(Object.keys(ownPrivacy).map((key) => [`privacy.${key}`, 'chosen for a test'])),
+    why: Object.fromEntries(
+      [...Object.keys(ownPrivacy).map((key) => `privacy.${key}`), 'release.gate'].map((path) => [
+        path,
+        'chosen for a test',
+      ]),
+    ),
   };
-  return loadPolicy(file, { availableSchemes: ['clear'] });
 }
 
 /** The plan a coordinator would make. */

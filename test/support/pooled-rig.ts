@@ -93,9 +93,14 @@ export function pooledFile(o: PooledOptions = {}) {
     labels: { distribution: Object.fromEntries(CLASSES.map((name) => [name, 1 / CLASSES.length])) },
     ...(o.sites && { sites: o.sites }),
     aggregation: { scheme: secure ? 'secagg' : 'clear', ...sizes, ...(secure && secagg), ...o.aggregation },
-    release: { maxImages: 1000, audits: [] },
+    release: { maxImages: 1000, gate: null },
     evaluation: { publicTestSet: null },
-    why: Object.fromEntries(Object.keys(privacy).map((key) => [`privacy.${key}`, 'chosen for a test'])),
+    why: Object.fromEntries(
+      [...Object.keys(privacy).map((key) => `privacy.${key}`), 'release.gate'].map((path) => [
+        path,
+        'chosen for a test',
+      ]),
+    ),
   };
 }
 

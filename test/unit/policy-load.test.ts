@@ -192,16 +192,17 @@ describe('what is loaded', () => {
   });
 });
 
-test('a promise that nothing can hold a run to is refused: audits of a release', () => {
+test('a release without a gate needs a reason', () => {
   const file = JSON.parse(readFileSync(new URL('../../policies/demo-insecure.json', import.meta.url), 'utf8')) as {
-    release: { audits: string[] };
+    why: Record<string, string>;
     log?: { witnessQuorum: number };
   };
   const load = () => loadPolicy(file, { availableSchemes: ['clear'] });
   expect(load).not.toThrow();
-  file.release.audits = ['membership'];
-  expect(load).toThrow(/POLICY_INVALID: release\.audits: membership/);
-  file.release.audits = [];
+  const { 'release.gate': reason } = file.why;
+  delete file.why['release.gate'];
+  expect(load).toThrow(/POLICY_INVALID: why: no reason is given for release\.gate/);
+  file.why['release.gate'] = reason;
   file.log = { witnessQuorum: 2 };
   expect(load).not.toThrow();
 });

@@ -5,7 +5,7 @@
 import { costOfEvents } from '../../dp/convert.ts';
 import { composeEvents, eventKey, readEvent } from '../../dp/event.ts';
 import type { PrivacyEvent } from '../../dp/event.ts';
-import { epsilonOfPolicy, eventsOfPolicy } from '../../policy/cost.ts';
+import { epsilonOfPolicy, eventsOfPolicy, gateEventOf } from '../../policy/cost.ts';
 import type { CheckedPolicy } from '../../policy/load.ts';
 import type { EpsilonStatement } from '../../protocol/round-messages.ts';
 import type { Findings } from './findings.ts';
@@ -20,24 +20,38 @@ interface Allowance {
   readonly epsilon: number;
   readonly delta: number;
   readonly overflowDelta: number;
-  /** Keys of the events that pay for a moment release and for a discriminator step. */
-  readonly momentKey: string | null;
-  readonly stepKey: string | null;
+  /** Key of the event that pays for each kind of use; null where the policy has none. */
+  readonly keys: Readonly<Record<Use, string | null>>;
 }
+
+/** What a site's data are used for. */
+export type Use = 'moments' | 'steps' | 'gate';
+const USES: Readonly<Record<Use, string>> = {
+  moments: 'moment releases',
+  steps: 'private steps',
+  gate: 'answers to the release gate',
+};
+const NOTHING: Readonly<Record<Use, number>> = { moments: 0, steps: 0, gate: 0 };
 
 function allowanceOf(policy: CheckedPolicy, siteId: string): Allowance {
   const { privacy } = policy;
   const events = eventsOfPolicy(policy, siteId);
   const warm = policy.warmStart.kind === 'moments';
+  const asked = policy.release.gate;
+  const gate = asked === null ? null : eventKey(gateEventOf(asked, 1));
   if (privacy.mechanism === 'none-insecure') {
     const key = eventKey(events[0]);
-    return { caps: null, epsilon: Infinity, delta: 1e-5, overflowDelta: 0, momentKey: key, stepKey: key };
+    const keys = { moments: key, steps: key, gate };
+    return { caps: null, epsilon: Infinity, delta: 1e-5, overflowDelta: 0, keys };
   }
   const { overflowDelta } = epsilonOfPolicy(policy, siteId);
   const [first, second] = events.map(eventKey);
-  const momentKey = warm ? first : null;
-  const stepKey = (warm ? second : first) ?? null;
-  return { caps: events, epsilon: privacy.epsilon, delta: privacy.delta, overflowDelta, momentKey, stepKey };
+  const keys = {
+    moments: warm ? first : null,
+    steps: privacy.maxSteps === 0 ? null : warm ? second : first,
+    gate,
+  };
+  return { caps: events, epsilon: privacy.epsilon, delta: privacy.delta, overflowDelta, keys };
 }
 
 /** The RDP epsilon of events at a delta, remembered: sites in step with one another state the same events. */
@@ -68,9 +82,8 @@ export class SiteAccount {
   readonly siteId: string;
   readonly #allowance: Allowance;
   readonly #table: EpsilonTable;
-  /** What the rounds it took part in have cost, at least. */
-  #moments = 0;
-  #steps = 0;
+  /** What it took part in has cost so much, at least. */
+  readonly #took: Record<Use, number> = { ...NOTHING };
   /** The last statement, and the entry it stands in. */
   last: {
     readonly statement: EpsilonStatement;
@@ -93,9 +106,8 @@ export class SiteAccount {
   }
 
   /** The site took part in so much: its next statement has to say at least that. */
-  require(kind: 'moments' | 'steps', count: number): void {
-    if (kind === 'moments') this.#moments += count;
-    else this.#steps += count;
+  require(use: Use, count: number): void {
+    this.#took[use] += count;
   }
 
   /** A statement whose signature is checked elsewhere. */
@@ -122,18 +134,21 @@ export class SiteAccount {
     this.last = { statement, events, index };
   }
 
-  /** What it took part in, it has to have paid for. */
+  /** What it took part in, it has to have paid for. Uses that are one mechanism are paid for together. */
   #coverRounds(events: readonly PrivacyEvent[], wrong: (detail: string) => void): void {
-    const { momentKey, stepKey } = this.#allowance;
-    const count = (key: string | null) => events.find((e) => eventKey(e) === key)?.count ?? 0;
-    if (momentKey === stepKey) {
-      const [paid, took] = [count(stepKey), this.#moments + this.#steps];
-      if (paid < took) wrong(`states ${paid} releases and took part in ${took}`);
-      return;
-    }
-    if (count(momentKey) < this.#moments)
-      wrong(`states ${count(momentKey)} moment releases and took part in ${this.#moments}`);
-    if (count(stepKey) < this.#steps) wrong(`states ${count(stepKey)} private steps and took part in ${this.#steps}`);
+    for (const { paid, took, what } of this.#covered(events))
+      if (paid < took) wrong(`states ${paid} ${what} and took part in ${took}`);
+  }
+
+  #covered(events: readonly PrivacyEvent[]): { paid: number; took: number; what: string }[] {
+    const { keys } = this.#allowance;
+    const uses = Object.keys(USES) as Use[];
+    return [...new Set(Object.values(keys))].map((key) => {
+      const paidBy = uses.filter((use) => keys[use] === key);
+      const took = paidBy.reduce((sum, use) => sum + this.#took[use], 0);
+      const paid = key === null ? 0 : (events.find((e) => eventKey(e) === key)?.count ?? 0);
+      return { paid, took, what: paidBy.map((use) => USES[use]).join(' or ') };
+    });
   }
 
   /** Spending and the ledger only grow. */
@@ -161,11 +176,9 @@ export class SiteAccount {
       rewound(`has another history of ${ledger.size} entries`);
   }
 
-  /** What it took part in after its last statement. */
-  unstated(): { moments: number; steps: number } {
-    const { momentKey, stepKey } = this.#allowance;
-    const count = (key: string | null) => this.last?.events.find((e) => eventKey(e) === key)?.count ?? 0;
-    return { moments: Math.max(0, this.#moments - count(momentKey)), steps: Math.max(0, this.#steps - count(stepKey)) };
+  /** Releases it took part in after its last statement. */
+  unstated(): number {
+    return this.#covered(this.last?.events ?? []).reduce((sum, { paid, took }) => sum + Math.max(0, took - paid), 0);
   }
 }
 

@@ -199,11 +199,9 @@ function closing(run: RunAudit, checkpoints: CheckpointAudit, size: number, find
   if (run.runId !== null && run.finished === null) findings.note('the run is not finished in this log');
   if (quorum === 0) findings.note('the policy asks for no cosignatures: sites may have been shown different logs');
   for (const site of run.sites.values()) {
-    const { moments, steps } = site.account?.unstated() ?? { moments: 0, steps: 0 };
-    if (moments + steps > 0)
-      findings.gap(
-        `${site.siteId} took part in ${moments + steps} releases after its last statement, or never made one`,
-      );
+    const unstated = site.account?.unstated() ?? 0;
+    if (unstated > 0)
+      findings.gap(`${site.siteId} took part in ${unstated} releases after its last statement, or never made one`);
     if (site.answered > 0 && site.software === null)
       findings.note(`${site.siteId} never said under which policy it takes part`);
   }
