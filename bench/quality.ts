@@ -227,5 +227,5 @@ async function measure(engine: Engine, synthetic: LabelledImages, real: Real, te
   const features = (await real.classifier.predict(drawn(synthetic))).features;
   const frechet = frechetDistance(featureMoments(real.features, FEATURES), featureMoments(features, FEATURES));
   const [a, b] = [real.features, features].map((x) => x.subarray(0, NEIGHBOURS * FEATURES));
-  return { tstr, trtr: real.trtr, frechet, ...prdc(a, b, FEATURES) };
+  return { tstr, trtr: real.trtr, frechet, ...(await prdc(engine, a, b, FEATURES)) };
 }

@@ -16,7 +16,7 @@ import { Sampler } from '../shared/gan/sampler.ts';
 import { gridPng, twoPanelPng } from '../shared/imaging/grid.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
 import { writeDataset } from '../shared/imaging/write-dataset.ts';
-import { type Utility, utility } from '../shared/metrics/utility.ts';
+import { epochsFor, type Utility, utility } from '../shared/metrics/utility.ts';
 import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
 import { labelDistribution } from '../shared/policy/views.ts';
 import { digestOf } from './simulation.ts';
@@ -206,7 +206,3 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
   await write('summary.html', summaryHtml(summary, policy, picture));
   return summary;
 }
-
-/** About as many steps whatever the size of the set, so that a small one is not at a disadvantage; an epoch has one. */
-export const epochsFor = ({ n }: Pick<LabelledImages, 'n'>): number =>
-  Math.max(3, Math.round(12_000 / Math.max(64, n)));

@@ -33,12 +33,11 @@ export function addEvaluate(program: Command): void {
 }
 
 async function evaluate(o: EvaluateArguments): Promise<void> {
-  const [{ readArrayDataset }, { utility }, { openEngine }, { progress }, { epochsFor }] = await Promise.all([
+  const [{ readArrayDataset }, { utility, epochsFor }, { openEngine }, { progress }] = await Promise.all([
     import('../../shared/imaging/array-dataset.ts'),
     import('../../shared/metrics/utility.ts'),
     import('../../shared/engine/open.ts'),
     import('../progress.ts'),
-    import('../run-folder.ts'),
   ]);
   const shape = { size: Number(o.size) as 28, channels: Number(o.channels) as 1, onBadFile: 'refuse' } as const;
   const read = (file: string, options: object) =>

@@ -123,9 +123,10 @@ export class Classifier {
     return new Classifier(await engine.compile('classifier', predict, inputs), layout, weights, classes);
   }
 
-  /** @returns the class of each image [n], and its features [n, FEATURES]. */
-  async predict(images: LabelledImages): Promise<{ labels: Int32Array; features: Float32Array }> {
+  /** @returns the class of each image [n], its features [n, FEATURES], and a score for each class [n, classes]. */
+  async predict(images: LabelledImages): Promise<{ labels: Int32Array; features: Float32Array; logits: Float32Array }> {
     const labels = new Int32Array(images.n);
+    const scores = new Float32Array(images.n * this.classes);
     const features = new Float32Array(images.n * FEATURES);
     for (let start = 0; start < images.n; start += BATCH) {
       const rows = Array.from({ length: BATCH }, (_, i) => Math.min(start + i, images.n - 1));
@@ -133,12 +134,13 @@ export class Classifier {
       const out = await this.#program.run({ x, ...parameterFeeds(this.#layout, this.#weights, 'w.') });
       const count = Math.min(BATCH, images.n - start);
       features.set(out['features'].subarray(0, count * FEATURES), start * FEATURES);
+      scores.set(out['logits'].subarray(0, count * this.classes), start * this.classes);
       for (let i = 0; i < count; i++) {
         const logits = out['logits'].subarray(i * this.classes, (i + 1) * this.classes);
         labels[start + i] = logits.indexOf(Math.max(...logits));
       }
     }
-    return { labels, features };
+    return { labels, features, logits: scores };
   }
 
   dispose(): Promise<void> {

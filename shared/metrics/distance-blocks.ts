@@ -3,7 +3,7 @@
  * searches, PRDC and kernels of 10,000 against 10,000 are built from. The matrix of distances is never held whole.
  */
 import * as tf from '@tensorflow/tfjs';
-import { float32, type Engine } from '../engine/program.ts';
+import { float32, type Engine, type Program } from '../engine/program.ts';
 import { FedError } from '../errors.ts';
 
 /** Rows and columns of one product at most. */
@@ -19,7 +19,8 @@ const TENSOR_FLOAT = 2 ** -11;
 export type DistanceVisitor = (i: number, first: number, count: number, squares: Float64Array, bound: number) => void;
 
 /**
- * Shows every pair's squared distance, rows of the first set in order of strips, columns in order inside a strip.
+ * Shows every pair's squared distance, in strips of 512 rows of the first set: of each strip the first 512 columns of all
+ * its rows, then the next. A row is thus seen in pieces, its columns in order, other rows of its strip in between.
  *
  * Both sets are shifted by the mean of the second before products are taken, so that what cancels in |x|² + |y|² - 2xy is
  * small. Guarantee: no square is off by more than the `bound` shown with it, which counts every rounding of the product,
@@ -84,10 +85,7 @@ export async function eachProduct(
 ): Promise<void> {
   const [n, m] = [rowsOf(a, d), rowsOf(b, d)];
   const [height, width] = [Math.min(BLOCK, n), Math.min(BLOCK, m)];
-  const program = await engine.compile('inner-products', ({ x, y }) => ({ dots: tf.matMul(x, y, false, true) }), {
-    x: float32(height, d),
-    y: float32(width, d),
-  });
+  const program = await innerProducts(engine, height, width, d);
   try {
     const columns: Float32Array[] = [];
     for (let at = 0; at < m; at += width) columns.push(strip(b, at, width, d));
@@ -104,6 +102,13 @@ export async function eachProduct(
     await program.dispose();
   }
 }
+
+/** A program from `x` [rows, d] and `y` [columns, d] to `dots` [rows, columns]. */
+export const innerProducts = (engine: Engine, rows: number, columns: number, d: number): Promise<Program> =>
+  engine.compile('inner-products', ({ x, y }) => ({ dots: tf.matMul(x, y, false, true) }), {
+    x: float32(rows, d),
+    y: float32(columns, d),
+  });
 
 /** Squared distance of row i of `a` to row j of `b`, in double precision. */
 export function exactSquare(a: Float32Array, i: number, b: Float32Array, j: number, d: number): number {

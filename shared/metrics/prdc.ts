@@ -1,76 +1,91 @@
+import type { Engine } from '../engine/program.ts';
 import { FedError } from '../errors.ts';
+import { eachDistance, exactSquare } from './distance-blocks.ts';
+import { nearestNeighbours } from './neighbours.ts';
 
 /** All in [0, 1], but density, which may exceed 1. */
 export interface Prdc {
+  /** Share of synthetic images inside the neighbourhood of some real one. One outlier among the real ones swells it. */
   readonly precision: number;
+  /** Share of real images inside the neighbourhood of some synthetic one. */
   readonly recall: number;
+  /** Real neighbourhoods that a synthetic image lies in, over k: precision that outliers do not swell; 1 is ideal. */
   readonly density: number;
+  /** Share of real images with a synthetic one in their neighbourhood: recall that outliers do not swell. */
   readonly coverage: number;
 }
 
 /**
- * Precision, recall, density and coverage of `fake` against `real`, by k nearest neighbours in Euclidean distance.
+ * Precision, recall, density and coverage of `fake` against `real`, by k nearest neighbours in Euclidean distance. Exact:
+ * a distance too close to a radius for single precision is measured again in double.
  *
- * @param real - [n, d] row-major.
- * @param fake - [m, d] row-major.
+ * Differs from the authors' code in counting a distance equal to a radius as inside, which matters for copies alone.
+ *
+ * @param real - [n, d] row-major. @param fake - [m, d] row-major.
  * @param k - neighbours; 5 as in the paper.
  * @throws {FedError} PARAMETER_INVALID unless both sets hold more than k rows.
- * @see Naeem et al. 2020, https://arxiv.org/abs/2002.09797, sections 2.2 and 3.1
+ * @see Naeem et al. 2020, https://arxiv.org/abs/2002.09797, sections 2.2 and 3.1; precision and recall:
+ *   Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, section 2
  */
-export function prdc(real: Float32Array, fake: Float32Array, d: number, k = 5): Prdc {
-  const n = real.length / d;
-  const m = fake.length / d;
+export async function prdc(
+  engine: Engine,
+  real: Float32Array,
+  fake: Float32Array,
+  d: number,
+  k = 5,
+  progress?: (share: number) => void,
+): Promise<Prdc> {
+  const [n, m] = [real.length / d, fake.length / d];
   if (!(n > k && m > k)) throw new FedError('PARAMETER_INVALID', `prdc wants more than ${k} rows, got ${n} and ${m}`);
-  const realRadius = kthNeighbour(real, n, d, k);
-  const fakeRadius = kthNeighbour(fake, m, d, k);
-  let precise = 0;
-  let dense = 0;
+  const part = (from: number) => (share: number) => progress?.((from + share) / 3);
+  const realRadius = await squaredRadii(engine, real, d, k, part(0));
+  const fakeRadius = await squaredRadii(engine, fake, d, k, part(1));
+  const inside = new Int32Array(m);
+  // A strip's rows are seen block by block: what is known of a real image is kept with it.
   const recalled = new Uint8Array(n);
-  const nearest = new Float64Array(n).fill(Infinity);
-  for (let j = 0; j < m; j++) {
-    let inside = 0;
-    for (let i = 0; i < n; i++) {
-      const square = squaredDistance(real, i, fake, j, d);
-      if (square <= realRadius[i]) inside++;
-      if (square <= fakeRadius[j]) recalled[i] = 1;
-      if (square < nearest[i]) nearest[i] = square;
-    }
-    if (inside > 0) precise++;
-    dense += inside;
+  const covered = new Uint8Array(n);
+  await eachDistance(
+    engine,
+    real,
+    fake,
+    d,
+    (i, first, count, squares, bound) => {
+      const radius = realRadius[i];
+      for (let c = 0; c < count; c++) {
+        const j = first + c;
+        let square = squares[c];
+        // Surely outside both neighbourhoods: nearly all are.
+        if (square > radius + bound && (recalled[i] === 1 || square > fakeRadius[j] + bound)) continue;
+        if (Math.abs(square - radius) <= bound || (recalled[i] === 0 && Math.abs(square - fakeRadius[j]) <= bound))
+          square = exactSquare(real, i, fake, j, d);
+        if (square <= radius) {
+          inside[j]++;
+          covered[i] = 1;
+        }
+        if (square <= fakeRadius[j]) recalled[i] = 1;
+      }
+    },
+    part(2),
+  );
+  let [precise, dense] = [0, 0];
+  for (const times of inside) {
+    precise += Number(times > 0);
+    dense += times;
   }
-  let recall = 0;
-  let covered = 0;
-  for (let i = 0; i < n; i++) {
-    recall += recalled[i];
-    if (nearest[i] <= realRadius[i]) covered++;
-  }
-  return { precision: precise / m, recall: recall / n, density: dense / (k * m), coverage: covered / n };
-}
-
-function squaredDistance(a: Float32Array, i: number, b: Float32Array, j: number, d: number): number {
-  let sum = 0;
-  for (let x = i * d, y = j * d, end = x + d; x < end; x++, y++) {
-    const diff = a[x] - b[y];
-    sum += diff * diff;
-  }
-  return sum;
+  const share = (flags: Uint8Array) => flags.reduce((sum, flag) => sum + flag, 0) / n;
+  return { precision: precise / m, recall: share(recalled), density: dense / (k * m), coverage: share(covered) };
 }
 
 /** Squared distance of each row to its k-th nearest other row. */
-function kthNeighbour(rows: Float32Array, n: number, d: number, k: number): Float64Array {
-  const out = new Float64Array(n);
-  const best = new Float64Array(k);
-  for (let i = 0; i < n; i++) {
-    best.fill(Infinity);
-    for (let j = 0; j < n; j++) {
-      if (j === i) continue;
-      const square = squaredDistance(rows, i, rows, j, d);
-      if (square >= best[k - 1]) continue;
-      let at = k - 1;
-      for (; at > 0 && best[at - 1] > square; at--) best[at] = best[at - 1];
-      best[at] = square;
-    }
-    out[i] = best[k - 1];
-  }
-  return out;
+async function squaredRadii(
+  engine: Engine,
+  rows: Float32Array,
+  d: number,
+  k: number,
+  progress: (share: number) => void,
+): Promise<Float64Array> {
+  const { indices } = await nearestNeighbours(engine, rows, rows, d, { k, withinOneSet: true, progress });
+  return Float64Array.from({ length: rows.length / d }, (_, i) =>
+    exactSquare(rows, i, rows, indices[i * k + k - 1], d),
+  );
 }
