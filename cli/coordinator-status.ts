@@ -2,6 +2,7 @@
 import { loadGeneratorState } from '../coordinator/generators.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import type { GeneratorRecord, SiteRecord, Tx } from '../coordinator/store/store.ts';
+import { footingOf } from '../coordinator/witnesses.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
 import { headOfEntries } from '../shared/audit/log.ts';
 import { FedError } from '../shared/errors.ts';
@@ -21,6 +22,8 @@ export interface StoredStatus {
   readonly roundsDone: number;
   readonly rounds: number;
   readonly logEntries: number;
+  /** Which cosignatures the next round lacks; null where it lacks none, or one is open. */
+  readonly witnessesMissing: string | null;
   readonly sites: readonly {
     readonly siteId: string;
     readonly roster: 'active' | 'revoked';
@@ -38,7 +41,14 @@ export async function coordinatorStatus(folder: CoordinatorFolder): Promise<Stor
     run: await tx.run(file.runId),
     sites: await tx.sites(file.runId),
     head: await tx.logHead(file.runId),
+    latest: await tx.latestRound(file.runId),
   }));
+  const { latest } = stored;
+  const open = latest?.status === 'collecting' || latest?.status === 'sealed' || stored.run?.status !== 'running';
+  const quorum = roundTermsOf(policy).witnessQuorum;
+  const lastPlan = latest?.plan.checkpoint.size ?? null;
+  const { roster } = parts.identity;
+  const footing = await reading(folder, (tx) => footingOf(tx, { runId: file.runId, lastPlan, roster, quorum }));
   const records = new Map(stored.sites.map((s) => [s.siteId, s]));
   return {
     runId: file.runId,
@@ -50,7 +60,8 @@ export async function coordinatorStatus(folder: CoordinatorFolder): Promise<Stor
     roundsDone: stored.run?.round ?? 0,
     rounds: roundTermsOf(policy).rounds,
     logEntries: stored.head.size,
-    sites: parts.identity.roster.sites.map(({ siteId, status }) => ({
+    witnessesMissing: open || footing.firm ? null : footing.why,
+    sites: roster.sites.map(({ siteId, status }) => ({
       siteId,
       roster: status,
       standing: records.get(siteId)?.standing ?? null,
@@ -70,6 +81,7 @@ export function statusText(s: StoredStatus): string {
     `run ${s.runId}: ${state}`,
     `policy ${s.policy}, sha256 ${s.policySha256}`,
     `${s.roundsDone} of ${s.rounds} rounds, ${s.logEntries} log entries, at ${s.url}`,
+    ...(s.witnessesMissing === null ? [] : [`the next round waits: ${s.witnessesMissing}`]),
     ...(rows.length === 0 ? ['no site has joined'] : rows),
   ].join('\n');
 }

@@ -48,14 +48,19 @@ export async function footingOf(
 ): Promise<Footing> {
   if (p.lastPlan === null) return { firm: true, witnessed: null };
   const keys = witnessKeys(p.roster);
-  let most = 0;
+  let most: readonly string[] = [];
   for (const stored of (await tx.checkpoints(p.runId, p.lastPlan)).reverse()) {
     const note = cosignedNote(stored);
-    const signed = cosigners(parseNote(note), keys).length;
-    if (signed >= p.quorum) return { firm: true, witnessed: note };
-    most = Math.max(most, signed);
+    const signed = cosigners(parseNote(note), keys);
+    if (signed.length >= p.quorum) return { firm: true, witnessed: note };
+    if (signed.length > most.length) most = signed;
   }
-  return { firm: false, why: `the last checkpoint has ${most} of ${p.quorum} cosignatures` };
+  const missing = [...keys.keys()].filter((siteId) => !most.includes(siteId)).sort();
+  const lacking =
+    keys.size < p.quorum
+      ? `and only ${keys.size} sites are in the roster`
+      : `${missing.join(', ')} ${missing.length === 1 ? 'has' : 'have'} not cosigned`;
+  return { firm: false, why: `the last checkpoint has ${most.length} of ${p.quorum} cosignatures, ${lacking}` };
 }
 
 /** What `log.checkpoint` answers. @throws {FedError} PARAMETER_INVALID when no such checkpoint was signed. */

@@ -69,7 +69,7 @@ test('a witness that was away catches up, and the run goes on when the quorum is
   let over = false;
   const run = coordinator.run().then(() => (over = true));
   await until(clock, () => tap.of('waiting').some((e) => e.why.includes('cosignatures')));
-  expect(tap.of('waiting').at(-1)!.why).toBe('the last checkpoint has 3 of 4 cosignatures');
+  expect(tap.of('waiting').at(-1)!.why).toBe(`the last checkpoint has 3 of 4 cosignatures, ${late} has not cosigned`);
   expect(tap.of('round-closed')).toHaveLength(1);
   players.push(enter(cast, policy, late, coordinator, { clock }));
   await until(clock, () => over);
