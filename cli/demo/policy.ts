@@ -43,6 +43,7 @@ export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
     labels: { distribution: shares(test) },
     sites: Object.fromEntries(sites),
     aggregation: aggregationFor(base.aggregation, from.sites.length),
+    ...(base.log && { log: { witnessQuorum: quorumFor(base.log.witnessQuorum, from.sites.length) } }),
     evaluation: { publicTestSet: { source: 'held out by the demonstration; at no site' } },
     why: {
       ...base.why,
@@ -69,6 +70,10 @@ function aggregationFor(base: Policy['aggregation'], sites: number): Policy['agg
   of.maxDropouts = Math.max(0, Math.min(base.maxDropouts, sites - Math.max(of.minSurvivors, bears(of.maxColluders))));
   return of;
 }
+
+/** Above half of the sites and one that lies, which for three is all of them; none where the base asks for none. */
+const quorumFor = (base: number, sites: number): number =>
+  base === 0 ? 0 : Math.min(sites, Math.floor((sites + 1) / 2) + 1);
 
 function siteNumbers(base: Policy, { patients, classes }: SiteFacts, steps: number, delta: number) {
   const { privacy } = base;

@@ -242,21 +242,40 @@ function noiseOf(policy: DeepReadonly<Policy>, discriminatorValues: number): Noi
 const pooledDeviation = (policy: DeepReadonly<Policy>, what: NoiseCost['what']): number =>
   Math.sqrt(sensitivityOf(policy, what).variance) / pooledOf(policy).stepsPerClip;
 
-function leaves({ aggregation: a, release, evaluation, log }: DeepReadonly<Policy>): Section {
-  const quorum = log?.witnessQuorum ?? 0;
+function leaves(policy: DeepReadonly<Policy>): Section {
+  const { aggregation: a, release, evaluation } = policy;
   return {
     title: 'What leaves, and what is needed for it',
     lines: [
       `A round opens with ${a.minSites} sites and counts with ${a.minSurvivors} updates.`,
       `One release is at most ${release.maxImages} images.`,
-      quorum === 0
-        ? 'No cosignature of a site is asked for under a checkpoint of the log.'
-        : `A checkpoint of the log counts with the cosignatures of ${quorum} sites.`,
+      witnessed(policy),
       evaluation.publicTestSet === null
         ? 'Nothing is measured on real images.'
         : `Measured on images declared public: ${evaluation.publicTestSet.source}.`,
     ],
   };
+}
+
+/** How many members a quorum of witnesses holds to one history: any two quorums share more sites than may lie. */
+const membersHeld = (quorum: number, colluders: number): number => 2 * quorum - colluders - 1;
+
+function witnessed({ log, aggregation, pooled }: DeepReadonly<Policy>): string {
+  const quorum = log?.witnessQuorum ?? 0;
+  if (quorum === 0)
+    return (
+      'No cosignature of a site is asked for under a checkpoint of the log: a coordinator could lead two groups of sites on ' +
+      'in two histories.'
+    );
+  const colluders = Math.max(1, aggregation.maxColluders ?? 0, pooled?.maxColluders ?? 0);
+  const counts = `A checkpoint of the log counts with the cosignatures of ${quorum} sites; without them no round opens.`;
+  const held = membersHeld(quorum, colluders);
+  if (held < quorum) return `${counts} That is too few to hold any number of members to one history.`;
+  const liars = colluders === 1 ? 'one of the sites' : `${colluders} of the sites`;
+  return (
+    `${counts} With up to ${held} members in the roster nobody can be led on in two histories, also where the ` +
+    `coordinator and ${liars} work together; with more members it takes more.`
+  );
 }
 
 function unsaid({ privacy }: DeepReadonly<Policy>): Section {

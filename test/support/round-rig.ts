@@ -69,7 +69,7 @@ export function testPolicy(o: {
   });
   Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200, noiseMultiplier: 1.54, generatorClipNorm: 1 });
   Object.assign(file.warmStart, { maxReleases: 40 });
-  if (o.witnessQuorum !== undefined) file.log = { witnessQuorum: o.witnessQuorum };
+  file.log = { witnessQuorum: o.witnessQuorum ?? 0 };
   file.aggregation = {
     scheme: 'clear',
     minSites: o.minSites ?? 3,

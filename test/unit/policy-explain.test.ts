@@ -104,6 +104,19 @@ describe('in plain language', () => {
     expect(step.standardDeviation).toBeGreaterThan(sigma);
     expect(step.standardDeviation).toBeLessThan(1.1 * sigma);
   });
+  test.each([
+    [0, 1, /No cosignature .* could lead two groups of sites on in two histories/],
+    [1, 1, /too few to hold any number of members/],
+    // Any two quorums of q of n share 2q - n sites, which must be more than those that may lie.
+    [3, 1, /cosignatures of 3 sites; .* up to 4 members .* coordinator and one of the sites work together/],
+    [5, 1, /up to 8 members/],
+    [5, 3, /up to 6 members .* coordinator and 3 of the sites/],
+  ])('a quorum of %d witnesses, %d that may lie: how many members it holds to one history', (quorum, liars, says) => {
+    const policy = research();
+    policy.log = { witnessQuorum: quorum };
+    policy.aggregation.maxColluders = liars;
+    expect(textOf(policy)).toMatch(says);
+  });
   test('without a mechanism nothing is promised, and no number is shown', () => {
     const policy = research();
     const { epsilon: _, delta: __, noiseMultiplier: ___, ...rest } = policy.privacy as Record<string, unknown>;

@@ -57,6 +57,21 @@ describe('the policies that come with the project', () => {
     expect(policy.id).toBe(name.replace('.json', ''));
   });
 
+  test.each(names)(
+    '%s asks for witnesses: all of three members or more, with a reason, and no more than a round needs',
+    (name) => {
+      const { log, aggregation, pooled, why } = loadPolicyText(textOf(name), {
+        availableSchemes: ['clear', 'secagg', 'bfv'],
+      });
+      const quorum = log?.witnessQuorum ?? 0;
+      const liars = Math.max(1, aggregation.maxColluders ?? 0, pooled?.maxColluders ?? 0);
+      // Above half of as many members as a round needs and those who may lie; and never what stops a run a round would not.
+      expect(quorum).toBeGreaterThan((aggregation.minSites + liars) / 2);
+      expect(quorum).toBeLessThanOrEqual(aggregation.minSites);
+      expect(why['log.witnessQuorum']).toBeDefined();
+    },
+  );
+
   test('the JSON schema is current: node shared/policy/write-schema.ts', () => {
     expect(textOf('policy.schema.json')).toBe(policyJsonSchemaText());
   });
