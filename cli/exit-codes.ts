@@ -24,6 +24,7 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   DATASET_INVALID: EXIT.usage,
   IMAGE_UNREADABLE: EXIT.usage,
   INVITE_INVALID: EXIT.usage,
+  STUDY_DIFFERS: EXIT.usage,
   ARCHITECTURE_UNKNOWN: EXIT.usage,
   POLICY_INVALID: EXIT.refused,
   SCHEME_UNKNOWN: EXIT.refused,

@@ -10,6 +10,7 @@ import { addGenerate } from './commands/generate.ts';
 import { addPolicy } from './commands/policy.ts';
 import { addSimulate } from './commands/simulate.ts';
 import { addSite } from './commands/site.ts';
+import { addStudy } from './commands/study.ts';
 import { packageRoot } from './package-root.ts';
 import { reportError } from './report-error.ts';
 
@@ -30,6 +31,7 @@ addSimulate(program);
 addPolicy(program);
 addGenerate(program);
 addEvaluate(program);
+addStudy(program);
 addAudit(program);
 
 try {

@@ -50,6 +50,8 @@ export const ERRORS = {
   IMAGE_UNREADABLE: { retry: 'never', say: 'An image file cannot be read.' },
   DATASET_INVALID: { retry: 'never', say: 'The dataset cannot be used.' },
   LEDGER_REWOUND: { retry: 'never', say: 'The site’s ledger lacks what the site once stated of it.' },
+  STUDY_DIFFERS: { retry: 'never', say: 'The reader study was begun with other pictures or settings.' },
+  ANSWER_CHANGED: { retry: 'never', say: 'Another answer to this picture is kept already.' },
   STORE_CORRUPT: { retry: 'never', say: 'Stored state does not match its own hashes.' },
   LOG_INVALID: { retry: 'never', say: 'The round log does not verify.' },
   LOG_FORKED: { retry: 'never', say: 'The round log contradicts one that was seen before.' },

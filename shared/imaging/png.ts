@@ -16,10 +16,17 @@ function chunk(type: string, body: Uint8Array): Buffer {
  * Writes a PNG without any image library, so that the coordinator needs none; no metadata, not even a date.
  *
  * @param data - [height, width, channels] interleaved; a Uint16Array gives a 16-bit file.
+ * @param packed - false: nothing is compressed, and pictures of one shape are files of one size.
  * @throws {FedError} PARAMETER_INVALID when the data is not of that size.
  * @see https://www.w3.org/TR/png-3/
  */
-export function encodePng(data: Uint8Array | Uint16Array, width: number, height: number, channels: 1 | 3): Buffer {
+export function encodePng(
+  data: Uint8Array | Uint16Array,
+  width: number,
+  height: number,
+  channels: 1 | 3,
+  packed = true,
+): Buffer {
   if (!(width >= 1 && height >= 1) || data.length !== width * height * channels)
     throw new FedError('PARAMETER_INVALID', `${data.length} values are not ${width} × ${height} × ${channels}`);
   const deep = data instanceof Uint16Array;
@@ -35,7 +42,7 @@ export function encodePng(data: Uint8Array | Uint16Array, width: number, height:
   return Buffer.concat([
     Buffer.from(SIGNATURE),
     chunk('IHDR', header),
-    chunk('IDAT', deflateSync(lines)),
+    chunk('IDAT', deflateSync(lines, packed ? {} : { level: 0 })),
     chunk('IEND', new Uint8Array(0)),
   ]);
 }

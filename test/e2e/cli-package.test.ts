@@ -24,7 +24,7 @@ beforeAll(() => {
   mkdirSync(installed, { recursive: true });
   execFileSync('tar', ['-xzf', root.at(filename), '-C', installed, '--strip-components=1']);
   symlinkSync(join(checkout, 'node_modules'), join(installed, 'node_modules'));
-}, 120_000);
+}, 400_000);
 afterAll(() => root[Symbol.dispose]());
 
 const veilgan = (...args: string[]): Promise<Ended> =>
@@ -32,7 +32,14 @@ const veilgan = (...args: string[]): Promise<Ended> =>
 
 test('the package holds JavaScript, policies and what people must read, and no TypeScript', () => {
   const files = globSync('**/*', { cwd: installed, exclude: (name) => name === 'node_modules' });
-  expect(files).toEqual(expect.arrayContaining(['dist/cli/main.js', 'policies/demo-insecure.json', 'SECURITY.md']));
+  expect(files).toEqual(
+    expect.arrayContaining([
+      'dist/cli/main.js',
+      'policies/demo-insecure.json',
+      'SECURITY.md',
+      'site-agent/study/page/study.js',
+    ]),
+  );
   expect(files.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))).toEqual([]);
   const { bin } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as { bin: { veilgan: string } };
   expect(statSync(join(installed, bin.veilgan)).mode & 0o100).not.toBe(0);
@@ -76,6 +83,17 @@ test('installed elsewhere, DICOM files are decoded in threads of the package', a
     0,
     expect.objectContaining({ images: 4, patients: 4, bad: [] }),
   ]);
+});
+
+test('installed elsewhere, a reader study serves its page', async () => {
+  await writePhantoms(root.at('made.npz'), 'made');
+  const args = ['study', '--synthetic', root.at('made.npz'), '--out', root.at('study'), '--port', '0', '--json'];
+  const running = startProcess(process.execPath, [join(installed, 'cli', 'veilgan.mjs'), ...args]);
+  const { port } = await running.until((event) => event['kind'] === 'serving');
+  const page = await fetch(`http://127.0.0.1:${String(port)}/`);
+  expect([page.status, await page.text()]).toEqual([200, expect.stringContaining('Reader study')]);
+  running.child.kill('SIGTERM');
+  expect((await running.ended).code).toBe(0);
 });
 
 test('positive control: TypeScript under node_modules does not run', async () => {
