@@ -6,12 +6,12 @@ import { adam, type OptimizerState } from '../shared/engine/optimizers.ts';
 import type { Engine } from '../shared/engine/program.ts';
 import { FedError } from '../shared/errors.ts';
 import { movingAverage } from '../shared/gan/average.ts';
-import { oneHot } from '../shared/gan/batch.ts';
 import { initialise, type Layout } from '../shared/gan/layout.ts';
 import { type Gan, openGan } from '../shared/gan/registry.ts';
 import { decodeState, encodeState, stateBytes } from '../shared/gan/state-bytes.ts';
 import { criticFeatures, criticLayout, criticLength, criticSeed } from '../shared/moments/critic.ts';
 import { featureSet, type ImageShape } from '../shared/moments/features.ts';
+import { MomentFit } from '../shared/moments/fit.ts';
 import { MomentObjective, momentTargets, type MomentTargets, type MomentTerm } from '../shared/moments/objective.ts';
 import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
@@ -42,8 +42,6 @@ export interface MomentRelease {
   readonly targets: MomentTargets;
 }
 
-/** Adam in the moment fit: the second moment forgets faster than in adversarial rounds. */
-const FIT_BETAS = { beta1: 0.5, beta2: 0.99 };
 /** The fit's rate is full for this share of its steps and then falls along a cosine to a hundredth. */
 const FULL_RATE_SHARE = 0.4;
 
@@ -100,25 +98,29 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
       state.critic === null || !warmStart.critic
         ? [warmStart.fitSteps, warmStart.lr]
         : [criticFitSteps(warmStart.critic, moments.length), warmStart.critic.fitLr];
-    let { weights, average } = state;
-    let optimizer = adam({ learningRate: 0 }).init(weights.length);
-    average = weights;
-    for (let step = 0; step < steps; step++) {
-      const { gradient } = await this.#momentGradient(
-        weights,
-        moments,
-        `${plan.publicSeed} fit ${step}`,
-        warmStart.fitBatch,
-      );
-      const learningRate = lr * fitRate(step / steps);
-      ({ weights, state: optimizer } = adam({ learningRate, ...FIT_BETAS }).update(weights, gradient, optimizer));
-      // The average starts as short as the run is, so that first steps do not linger in it.
-      average = movingAverage(average, weights, Math.min(training.emaDecay, step / (step + 10)));
-      progress((step + 1) / steps);
+    const fit = await MomentFit.create({
+      engine: this.#engine,
+      gan: this.gan,
+      terms: this.#terms(moments),
+      labels: this.#fakeLabels(warmStart.fitBatch),
+      weights: state.weights,
+    });
+    let average: Float32Array;
+    try {
+      for (let step = 0; step < steps; step++) {
+        const latents = this.#latents(`${plan.publicSeed} fit ${step}`, fit.batch);
+        // The average starts as short as the run is, so that first steps do not linger in it.
+        const decay = Math.min(training.emaDecay, step / (step + 10));
+        await fit.step(latents, { rate: lr * fitRate(step / steps), decay });
+        progress((step + 1) / steps);
+      }
+      average = fit.average();
+    } finally {
+      await fit.dispose();
     }
     const critic = moments.length < momentRoundsOf(this.#policy) ? await this.#trainCritic(average, plan) : null;
     // Later rounds begin from the average, with an optimiser that knows nothing of the fit.
-    optimizer = adam({ learningRate: 0 }).init(weights.length);
+    const optimizer = adam({ learningRate: 0 }).init(average.length);
     return this.encode({ weights: average, average, optimizer, moments, critic });
   }
 
@@ -219,14 +221,24 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     return { features: criticFeatures(critic, this.#shape, classes, criticSeed(critic, round), parameters), targets };
   }
 
-  /** @param wanted - fakes; rounded so that two halves hold every class equally often. */
+  #terms(moments: readonly MomentRelease[]): MomentTerm[] {
+    return moments.map((release, round) => this.#term(release, round));
+  }
+
+  /** @param wanted - fakes; rounded so that the batch holds every class equally often, and twice at least. [batch] */
+  #fakeLabels(wanted: number): Int32Array {
+    const { classes } = this.gan.config;
+    return Int32Array.from({ length: classes * Math.max(2, Math.round(wanted / classes)) }, (_, i) => i % classes);
+  }
+
+  #latents(seed: string, batch: number): Float32Array {
+    return new PublicRandom(`latents ${seed}`).gaussians(batch * this.gan.config.latent);
+  }
+
   async #momentGradient(weights: Float32Array, moments: readonly MomentRelease[], seed: string, wanted: number) {
-    const { classes, latent } = this.gan.config;
-    const batch = 2 * classes * Math.max(1, Math.round(wanted / (2 * classes)));
-    const compiled = await this.#objectiveOf(moments, batch);
-    const labels = Int32Array.from({ length: batch }, (_, i) => (i % (batch / 2)) % classes);
-    const latents = new PublicRandom(`latents ${seed}`).gaussians(batch * latent);
-    return compiled.gradient(weights, latents, oneHot(labels, classes));
+    const labels = this.#fakeLabels(wanted);
+    const compiled = await this.#objectiveOf(moments, labels.length);
+    return compiled.gradient(weights, this.#latents(seed, labels.length), labels);
   }
 
   /** Compiled for these moments and this batch; the one before it goes. */
@@ -235,7 +247,7 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
     if (old && old.compiled.batch === batch && sameMoments(old.moments, moments)) return old.compiled;
     this.#objective = null;
     await old?.compiled.dispose();
-    const terms = moments.map((release, round) => this.#term(release, round));
+    const terms = this.#terms(moments);
     const compiled = await MomentObjective.create({ engine: this.#engine, gan: this.gan, terms, batch });
     this.#objective = { moments, compiled };
     return compiled;

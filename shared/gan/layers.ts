@@ -94,6 +94,12 @@ export function normaliseBatch<T extends Tensor>(x: T, { mean, variance }: Batch
   return tf.mul(tf.sub(x, mean), tf.rsqrt(tf.add(variance, EPSILON)));
 }
 
+/** The same, times scale, plus shift, with all that does not depend on x worked out on single channels first. */
+export function batchNormOf<T extends Tensor>(x: T, { mean, variance }: BatchStatistics, [scale, shift]: Tensor[]): T {
+  const slope = tf.mul(scale, tf.rsqrt(tf.add(variance, EPSILON)));
+  return tf.add(tf.mul(x, slope), tf.sub(shift, tf.mul(mean, slope)));
+}
+
 /** (x - mean) / √(variance + ε) over the positions and channels of one group of one example. */
 export function normaliseGroups(x: Tensor4D, groups: number): Tensor4D {
   const [n, height, width, channels] = x.shape;

@@ -2,11 +2,11 @@ import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { FedError } from '../errors.ts';
 import {
   type BatchStatistics,
+  batchNormOf,
   batchStatistics,
   computeLayer,
   type Layer,
   type LayerOf,
-  normaliseBatch,
   normaliseGroups,
   parametersOf,
 } from './layers.ts';
@@ -44,7 +44,7 @@ export class PlainNet extends Net {
     const parameters = parametersOf(layer).map(({ name }) => need(this.#parameters, name));
     if (layer.kind === 'groupNorm')
       return computeLayer(layer, parameters, normaliseGroups(x as Tensor4D, layer.groups));
-    if (layer.kind === 'batchNorm') return computeLayer(layer, parameters, normaliseBatch(x, this.#moments(layer, x)));
+    if (layer.kind === 'batchNorm') return batchNormOf(x, this.#moments(layer, x), parameters);
     return computeLayer(layer, parameters, x);
   }
 

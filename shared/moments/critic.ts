@@ -10,14 +10,14 @@
  * @see Li et al. 2017, https://arxiv.org/abs/1705.08584 (kernels on learnt features)
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import type { Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { FedError } from '../errors.ts';
 import { declare } from '../gan/declaring-net.ts';
 import type { Layout } from '../gan/layout.ts';
 import type { Net } from '../gan/net.ts';
 import { PlainNet } from '../gan/plain-net.ts';
 import { PublicRandom } from '../public-random.ts';
-import type { FeatureSet, ImageShape } from './features.ts';
+import { type FeatureSet, type ImageShape, joined, waves } from './features.ts';
 
 /** Random Fourier features of one layer, its vector brought to norm 1. */
 export interface CriticBlock {
@@ -114,18 +114,18 @@ export function criticFeatures(
     ({ name, shape, offset, size }) =>
       [`critic.${name}`, { shape, values: parameters.slice(offset, offset + size) }] as const,
   );
+  const parts: FeatureSet['parts'] = (x, constants) => {
+    const net = new PlainNet(Object.fromEntries(entries.map(({ name }) => [name, constants[`critic.${name}`]])));
+    const layers = criticNetwork(net, tf.transpose(x, [0, 2, 3, 1]), classes, width);
+    return blocks.flatMap(({ on, weight }, i) =>
+      waves(direction(layers[on]), constants[`directions${i}`], weight / total),
+    );
+  };
   return {
     length: criticLength(config),
     constants: Object.fromEntries([...weights, ...directions]),
-    embed(x, constants) {
-      const net = new PlainNet(Object.fromEntries(entries.map(({ name }) => [name, constants[`critic.${name}`]])));
-      const layers = criticNetwork(net, tf.transpose(x, [0, 2, 3, 1]), classes, width);
-      const parts = blocks.map(({ on, weight, frequencies }, i) => {
-        const angle = tf.matMul(direction(layers[on]), constants[`directions${i}`]);
-        return tf.mul<Tensor>(tf.concat([tf.cos(angle), tf.sin(angle)], 1), Math.sqrt(weight / total / frequencies));
-      });
-      return tf.concat(parts as Tensor2D[], 1);
-    },
+    embed: (x, constants) => joined(parts(x, constants)),
+    parts,
   };
 }
 

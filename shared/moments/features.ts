@@ -16,6 +16,13 @@ export interface ImageShape {
   readonly size: number;
 }
 
+/** Some of an image's features, before they are scaled: a scale is cheaper on a mean than on every row. */
+export interface FeaturePart {
+  /** [n, f] */
+  readonly rows: Tensor2D;
+  readonly scale: number;
+}
+
 export interface FeatureSet {
   /** F: how many features an image has. */
   readonly length: number;
@@ -26,6 +33,25 @@ export interface FeatureSet {
    * @returns [n, F], rows of norm at most 1.
    */
   embed(x: Tensor4D, constants: Record<string, Tensor>): Tensor2D;
+  /**
+   * The same columns in the same order, apart and not yet scaled. Their norm is the same for every image: `momentLoss`
+   * rests on it.
+   */
+  parts(x: Tensor4D, constants: Record<string, Tensor>): FeaturePart[];
+}
+
+/** What `embed` returns, from what `parts` returns. [n, F] */
+export const joined = (parts: readonly FeaturePart[]): Tensor2D =>
+  tf.concat(
+    parts.map(({ rows, scale }) => tf.mul<Tensor2D>(rows, scale)),
+    1,
+  );
+
+/** The cosines and sines of one block, `share` of the squared norm among them. */
+export function waves(vectors: Tensor2D, directions: Tensor, share: number): FeaturePart[] {
+  const angle = tf.matMul<Tensor2D>(vectors, directions);
+  const scale = Math.sqrt(share / (directions as Tensor2D).shape[1]);
+  return [tf.cos(angle), tf.sin(angle)].map((rows) => ({ rows, scale }));
 }
 
 /** Random Fourier features of one kernel: what it looks at, how wide it is, how much of the norm it gets. */
@@ -72,19 +98,17 @@ export function fourierFeatures({ blocks, seed }: FourierConfig, image: ImageSha
     const draws = new PublicRandom(`fourier ${seed} ${i}`).gaussians(inputs * block.frequencies);
     return { shape: [inputs, block.frequencies], values: draws.map((g) => g / block.bandwidth) };
   });
+  const parts: FeatureSet['parts'] = (x, constants) => {
+    const brightness = tf.mul<Tensor4D>(tf.add(x, 1), 0.5);
+    const vectors = new Map<FourierBlock['on'], Tensor2D>();
+    for (const { on } of blocks) if (!vectors.has(on)) vectors.set(on, VECTORS[on].of(brightness));
+    return blocks.flatMap(({ on, weight }, i) => waves(vectors.get(on)!, constants[`directions${i}`], weight / total));
+  };
   return {
     length: blocks.reduce((sum, b) => sum + 2 * b.frequencies, 0),
     constants: Object.fromEntries(directions.map((d, i) => [`directions${i}`, d])),
-    embed(x, constants) {
-      const brightness = tf.mul<Tensor4D>(tf.add(x, 1), 0.5);
-      const vectors = new Map<FourierBlock['on'], Tensor2D>();
-      for (const { on } of blocks) if (!vectors.has(on)) vectors.set(on, VECTORS[on].of(brightness));
-      const parts = blocks.map(({ on, weight, frequencies }, i) => {
-        const angle = tf.matMul(vectors.get(on)!, constants[`directions${i}`]);
-        return tf.mul(tf.concat([tf.cos(angle), tf.sin(angle)], 1), Math.sqrt(weight / total / frequencies));
-      });
-      return tf.concat(parts as Tensor2D[], 1);
-    },
+    embed: (x, constants) => joined(parts(x, constants)),
+    parts,
   };
 }
 

@@ -4,13 +4,21 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs';
-import { float32, type Engine, type Program, type TensorFunction, type TensorSpec } from '../engine/program.ts';
+import {
+  float32,
+  type Engine,
+  type Program,
+  type Specs,
+  type TensorFunction,
+  type TensorSpec,
+} from '../engine/program.ts';
+import { oneHot } from '../gan/batch.ts';
 import { withoutPrefix } from '../gan/discriminator-gradient.ts';
 import { addToFlat, parameterFeeds, parameterInputs, type Layout } from '../gan/layout.ts';
 import { PlainNet } from '../gan/plain-net.ts';
 import type { Gan } from '../gan/registry.ts';
-import { CONSTANT_COORDINATE, momentRows } from './embedding.ts';
-import type { FeatureSet } from './features.ts';
+import { CONSTANT_COORDINATE } from './embedding.ts';
+import type { FeaturePart, FeatureSet } from './features.ts';
 
 /** What the generator is fitted to. */
 export interface MomentTargets {
@@ -55,24 +63,122 @@ export function momentTargets(
 }
 
 /**
- * Σ over classes of w ( ⟨m₁, m₂⟩ - ⟨μ, m₁ + m₂⟩ ), m₁ and m₂ the means of two independent halves of the batch: up to
- * a constant an unbiased estimate of Σ w |μ - E m|². With one mean squared instead, the estimate would carry the
- * variance of the fakes and reward a generator for having none.
+ * Σ over classes of w ( |m|² n / (n - 1) - 2 ⟨μ, m⟩ ), m the mean of the batch's n fakes of a class: up to a constant an
+ * unbiased estimate of Σ w |μ - E m|², from all pairs of different fakes. An embedding's norm is the same for every image,
+ * so what an image makes with itself is a constant, and the factor takes out the rest of it: without the factor the
+ * estimate would carry the variance of the fakes and reward a generator for having none.
  *
- * @param rows - [n, features + 1], see `momentRows`; the first half of the batch belongs to m₁.
- * @param oneHot - [n, classes]
+ * @param classMeans - [classes, n], see `classMeans`; @param pairs - [classes], see `pairFactors`.
+ * @param means - [classes, features]; @param classWeights - [classes]
  * @see Gretton et al. 2012, JMLR 13, lemma 6 (the unbiased statistic)
  */
-export function momentLoss(rows: Tensor2D, oneHot: Tensor2D, means: Tensor2D, classWeights: Tensor): Scalar {
-  const half = rows.shape[0] / 2;
-  const width = rows.shape[1] - 1;
-  const [m1, m2] = [0, half].map((start) => {
-    const labels = tf.slice(oneHot, [start, 0], [half, -1]);
-    const sums = tf.matMul(labels, tf.slice(rows, [start, 0], [half, width]), true, false);
-    return tf.div(sums, tf.maximum(tf.reshape(tf.sum(labels, 0), [-1, 1]), 1));
+export function momentLoss(
+  parts: readonly FeaturePart[],
+  batch: { readonly classMeans: Tensor2D; readonly pairs: Tensor },
+  means: Tensor2D,
+  classWeights: Tensor,
+): Scalar {
+  const classes = means.shape[0];
+  let at = 0;
+  const perClass = parts.map(({ rows, scale }) => {
+    const width = rows.shape[1];
+    // What a site's vectors hold is scaled to leave room for the constant coordinate.
+    const m = tf.mul<Tensor2D>(tf.matMul(batch.classMeans, rows), scale * Math.sqrt(1 - CONSTANT_COORDINATE ** 2));
+    const target = tf.slice(means, [0, at], [classes, width]);
+    at += width;
+    return tf.sub(tf.mul(batch.pairs, tf.sum(tf.square(m), 1)), tf.mul(tf.sum(tf.mul(target, m), 1), 2));
   });
-  const perClass = tf.sum(tf.sub(tf.mul(m1, m2), tf.mul(means, tf.add(m1, m2))), 1);
-  return tf.sum(tf.mul(perClass, classWeights));
+  return tf.sum(tf.mul(tf.addN(perClass), classWeights));
+}
+
+const countsOf = (labels: Int32Array, classes: number): Int32Array => {
+  const counts = new Int32Array(classes);
+  for (const label of labels) counts[label]++;
+  return counts;
+};
+
+/** The matrix that takes a batch to its class means: [classes, n]. */
+export function classMeans(labels: Int32Array, classes: number): Float32Array {
+  const counts = countsOf(labels, classes);
+  const matrix = new Float32Array(classes * labels.length);
+  labels.forEach((label, i) => (matrix[label * labels.length + i] = 1 / counts[label]));
+  return matrix;
+}
+
+/** n / (n - 1) for each class; 0 where the batch has no pair of a class. [classes] */
+export const pairFactors = (labels: Int32Array, classes: number): Float32Array =>
+  Float32Array.from(countsOf(labels, classes), (n) => (n < 2 ? 0 : n / (n - 1)));
+
+/** What of a batch's labels an objective reads. */
+export const batchFeeds = (labels: Int32Array, classes: number) => ({
+  oneHot: oneHot(labels, classes),
+  classMeans: classMeans(labels, classes),
+  pairs: pairFactors(labels, classes),
+});
+
+/** What an objective is made of. */
+export interface ObjectiveParts {
+  readonly gan: Gan;
+  readonly terms: readonly MomentTerm[];
+  /** Fakes in one evaluation. */
+  readonly batch: number;
+}
+
+/**
+ * The sum of some moment terms as a function of `g.<parameter>`, `z` [batch, latent], `oneHot` [batch, classes] and the
+ * rest of `batchFeeds`, with what is fixed among its inputs.
+ */
+export function momentObjective({ gan, terms, batch }: ObjectiveParts) {
+  const { architecture, config } = gan;
+  const { layout } = gan.generator;
+  const names = layout.entries.map(({ name }) => name);
+  const loss = (
+    parameters: readonly Tensor[],
+    { z, oneHot, classMeans, pairs, ...rest }: Record<string, Tensor>,
+  ): Scalar => {
+    const net = new PlainNet(Object.fromEntries(names.map((name, i) => [name, parameters[i]])));
+    // Generators make [n, height, width, channels]; features read [n, channels, height, width].
+    const images = tf.transpose(architecture.generator(net, z as Tensor2D, oneHot as Tensor2D, config), [0, 3, 1, 2]);
+    const losses = terms.map(({ features }, t) =>
+      momentLoss(
+        features.parts(images, withoutPrefix(rest, `t${t}.`)),
+        { classMeans: classMeans as Tensor2D, pairs },
+        rest[`means${t}`] as Tensor2D,
+        rest[`classWeights${t}`],
+      ),
+    );
+    return losses.reduce((sum, one) => tf.add(sum, one));
+  };
+  /** Value and gradients, in the order of the layout. */
+  const valueAndGradients = ({ ...inputs }: Record<string, Tensor>) =>
+    tf.valueAndGrads((...parameters: Tensor[]) => loss(parameters, inputs))(names.map((name) => inputs[`g.${name}`]));
+  const constants = terms.flatMap(({ features }, t) =>
+    Object.entries(features.constants).map(([k, c]) => [`t${t}.${k}`, c] as const),
+  );
+  const inputs: Specs = {
+    z: float32(batch, config.latent),
+    oneHot: float32(batch, config.classes),
+    classMeans: float32(config.classes, batch),
+    pairs: float32(config.classes),
+    ...Object.fromEntries(
+      terms.flatMap(({ features }, t): [string, TensorSpec][] => [
+        [`means${t}`, float32(config.classes, features.length)],
+        [`classWeights${t}`, float32(config.classes)],
+      ]),
+    ),
+    ...Object.fromEntries(constants.map(([k, c]) => [k, float32(...c.shape)])),
+    ...parameterInputs(layout, 'g.'),
+  };
+  const fixed: Record<string, Float32Array> = {
+    ...Object.fromEntries(
+      terms.flatMap(({ targets }, t): [string, Float32Array][] => [
+        [`means${t}`, targets.means],
+        [`classWeights${t}`, targets.classWeights],
+      ]),
+    ),
+    ...Object.fromEntries(constants.map(([k, c]) => [k, c.values])),
+  };
+  return { names, layout, inputs, fixed, valueAndGradients };
 }
 
 /** The gradient of the sum of some moment terms with respect to the generator, compiled. */
@@ -80,78 +186,45 @@ export class MomentObjective {
   readonly #program: Program;
   readonly #layout: Layout;
   readonly #fixed: Record<string, Float32Array>;
-  /** Fakes in one evaluation, even. */
+  readonly #classes: number;
+  /** Fakes in one evaluation. */
   readonly batch: number;
 
-  private constructor(program: Program, layout: Layout, fixed: Record<string, Float32Array>, batch: number) {
+  private constructor(
+    program: Program,
+    parts: { layout: Layout; fixed: Record<string, Float32Array> },
+    p: ObjectiveParts,
+  ) {
     this.#program = program;
-    this.#layout = layout;
-    this.#fixed = fixed;
-    this.batch = batch;
+    this.#layout = parts.layout;
+    this.#fixed = parts.fixed;
+    this.#classes = p.gan.config.classes;
+    this.batch = p.batch;
   }
 
-  static async create(p: {
-    engine: Engine;
-    gan: Gan;
-    terms: readonly MomentTerm[];
-    batch: number;
-  }): Promise<MomentObjective> {
-    const { terms } = p;
-    const { architecture, config } = p.gan;
-    const { layout } = p.gan.generator;
-    const batch = p.batch + (p.batch % 2);
-    const names = layout.entries.map(({ name }) => name);
-    const fn: TensorFunction = ({ z, oneHot, ...rest }) => {
-      const loss = (...parameters: Tensor[]): Scalar => {
-        const net = new PlainNet(Object.fromEntries(names.map((name, i) => [name, parameters[i]])));
-        // Generators make [n, height, width, channels]; features read [n, channels, height, width].
-        const images = tf.transpose(
-          architecture.generator(net, z as Tensor2D, oneHot as Tensor2D, config),
-          [0, 3, 1, 2],
-        );
-        // The embedding's constant cancels in no mean: it is left out by `momentLoss`; the scale of φ stays in.
-        const losses = terms.map(({ features }, t) => {
-          const rows = momentRows(features, images, withoutPrefix(rest, `t${t}.`));
-          return momentLoss(rows, oneHot as Tensor2D, rest[`means${t}`] as Tensor2D, rest[`classWeights${t}`]);
-        });
-        return losses.reduce((sum, loss) => tf.add(sum, loss));
-      };
-      const { value, grads } = tf.valueAndGrads(loss)(names.map((name) => rest[`g.${name}`]));
+  static async create({ engine, ...p }: ObjectiveParts & { engine: Engine }): Promise<MomentObjective> {
+    const { names, inputs, valueAndGradients, ...parts } = momentObjective(p);
+    const fn: TensorFunction = (tensors) => {
+      const { value, grads } = valueAndGradients(tensors);
       return { loss: value, ...Object.fromEntries(names.map((name, i) => [`d.${name}`, grads[i]])) };
     };
-    const own: [string, TensorSpec][] = terms.flatMap(({ features }, t) => [
-      [`means${t}`, float32(config.classes, features.length)],
-      [`classWeights${t}`, float32(config.classes)],
-      ...Object.entries(features.constants).map(([k, c]): [string, TensorSpec] => [`t${t}.${k}`, float32(...c.shape)]),
-    ]);
-    const program = await p.engine.compile('moment-objective', fn, {
-      z: float32(batch, config.latent),
-      oneHot: float32(batch, config.classes),
-      ...Object.fromEntries(own),
-      ...parameterInputs(layout, 'g.'),
-    });
-    const fixed: [string, Float32Array][] = terms.flatMap(({ features, targets }, t) => [
-      [`means${t}`, targets.means],
-      [`classWeights${t}`, targets.classWeights],
-      ...Object.entries(features.constants).map(([k, c]): [string, Float32Array] => [`t${t}.${k}`, c.values]),
-    ]);
-    return new MomentObjective(program, layout, Object.fromEntries(fixed), batch);
+    return new MomentObjective(await engine.compile('moment-objective', fn, inputs), parts, p);
   }
 
   /**
    * @param generator - [d] flat parameters.
    * @param z - [batch, latent], independent N(0, 1).
-   * @param oneHot - [batch, classes]; each half holds every class.
+   * @param labels - [batch]; two or more of every class.
    * @returns the gradient [d] and the loss, which may be negative: a constant is left out.
    */
   async gradient(
     generator: Float32Array,
     z: Float32Array,
-    oneHot: Float32Array,
+    labels: Int32Array,
   ): Promise<{ loss: number; gradient: Float64Array }> {
     const out = await this.#program.run({
       z,
-      oneHot,
+      ...batchFeeds(labels, this.#classes),
       ...this.#fixed,
       ...parameterFeeds(this.#layout, generator, 'g.'),
     });

@@ -58,31 +58,41 @@ export function waveletLength({ channels, size }: { channels: number; size: numb
   return channels * places * ((lowPass ? 1 : 0) + ORIENTATIONS * SCALES.length);
 }
 
+/** Means over tiles of a square image, as a matrix [size², (size / tile)²]: a product is faster than pooling. */
+function tileMeans(size: number, tile: number): Tensor2D {
+  const places = size / tile;
+  const values = new Float32Array(size * size * places * places);
+  for (let at = 0; at < size * size; at++) {
+    const [row, column] = [Math.floor(at / size), at % size];
+    const place = Math.floor(row / tile) * places + Math.floor(column / tile);
+    values[at * places * places + place] = 1 / (tile * tile);
+  }
+  return tf.tensor2d(values, [size * size, places * places]);
+}
+
 /**
  * @param x - [n, channels, size, size] in [0, 1].
  * @param lowPass - whether the blurred image is part of it, beside the moduli.
  * @returns [n, waveletLength], rows of norm just below 1.
  */
 export function waveletVector(x: Tensor4D, lowPass = true): Tensor2D {
-  const [n, channels, size] = x.shape;
-  let planes = tf.reshape<tf.Rank.R4>(x, [n * channels, size, size, 1]);
-  if (workingSize(size) !== size) planes = tf.avgPool(planes, 2, 2, 'valid');
-  const low = tf.mul(tf.avgPool(planes, 4, 4, 'valid'), LOW_PASS_GAIN);
+  const [n, channels, full] = x.shape;
+  const size = workingSize(full);
+  const images = n * channels;
+  let planes = tf.reshape<tf.Rank.R4>(x, [images, 1, full, full]);
+  if (size !== full)
+    planes = tf.reshape(tf.matMul(tf.reshape(x, [images, full * full]), tileMeans(full, 2)), [images, 1, size, size]);
+  // Everything is [images, filters, height, width]: each orientation's map is one row of a product that pools it.
   const moduli = SCALES.map((scale) => {
     const filters = tf.tensor4d(morletFilters(scale), [scale.width, scale.width, 1, 2 * ORIENTATIONS]);
-    const pad = (scale.width - 1) / 2;
-    const padded = tf.pad(planes, [
-      [0, 0],
-      [pad, pad],
-      [pad, pad],
-      [0, 0],
-    ]);
-    const waves = tf.square(tf.conv2d(padded, filters, 2, 'valid'));
-    const re = tf.slice(waves, [0, 0, 0, 0], [-1, -1, -1, ORIENTATIONS]);
-    const im = tf.slice(waves, [0, 0, 0, ORIENTATIONS], [-1, -1, -1, ORIENTATIONS]);
+    const waves = tf.square(tf.conv2d(planes, filters, 2, (scale.width - 1) / 2, 'NCHW'));
+    const re = tf.slice(waves, [0, 0, 0, 0], [-1, ORIENTATIONS, -1, -1]);
+    const im = tf.slice(waves, [0, ORIENTATIONS, 0, 0], [-1, ORIENTATIONS, -1, -1]);
     const modulus = tf.sqrt(tf.add(tf.add(re, im), ROOT_FLOOR));
-    return tf.mul(tf.avgPool(modulus as Tensor4D, 2, 2, 'valid'), MODULUS_GAIN);
+    const maps = tf.reshape<tf.Rank.R2>(modulus, [images * ORIENTATIONS, (size / 2) ** 2]);
+    return tf.reshape(tf.mul(tf.matMul(maps, tileMeans(size / 2, 2)), MODULUS_GAIN), [images, -1]);
   });
-  const vector = tf.reshape(tf.concat(lowPass ? [low, ...moduli] : moduli, 3), [n, -1]);
+  const low = () => tf.mul(tf.matMul(tf.reshape(planes, [images, size * size]), tileMeans(size, 4)), LOW_PASS_GAIN);
+  const vector = tf.reshape<tf.Rank.R2>(tf.concat(lowPass ? [low(), ...moduli] : moduli, 1), [n, -1]);
   return tf.div<Tensor2D>(vector, tf.add(tf.sqrt(tf.sum(tf.square(vector), 1, true)), NORM_FLOOR));
 }

@@ -40,6 +40,27 @@ describe.each<[string, Optimizer]>([
     }
   });
 
+  test('a factor in a step is another learning rate in that step', async () => {
+    const slots = Object.fromEntries(optimizer.slotNames.map((name) => [name, float32(D)]));
+    const inputs = { weights: float32(D), gradient: float32(D), step: float32(), rate: float32(), ...slots };
+    const fn = (x: Record<string, Tensor>) => {
+      const old = optimizer.slotNames.map((name) => x[name]);
+      return { moved: optimizer.updateTensors(x['weights'], x['gradient'], old, x['step'], x['rate']).weights };
+    };
+    const [weights, gradient] = [uniform(1, D), uniform(2, D)];
+    const zeros = Object.fromEntries(optimizer.slotNames.map((name) => [name, new Float32Array(D)]));
+    const step = Float32Array.of(1);
+    const { moved } = await runOnce(fn, inputs, { weights, gradient, step, rate: Float32Array.of(0.25), ...zeros });
+    const full = optimizer.update(weights, gradient, optimizer.init(D)).weights;
+    expect(
+      difference(
+        moved,
+        weights.map((w, i) => w + 0.25 * (full[i] - w)),
+      ),
+    ).toBeLessThan(1e-6);
+    expect(difference(moved, full)).toBeGreaterThan(1e-3);
+  });
+
   test('changes none of its arguments', () => {
     const [weights, gradient, state] = [uniform(1, D), uniform(2, D), optimizer.init(D)];
     const before = structuredClone({ weights, gradient, state });

@@ -7,7 +7,7 @@ import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import { movingAverage } from '../../shared/gan/average.ts';
 import { trainCritic } from '../../coordinator/critic-trainer.ts';
-import { drawFakeInputs, oneHot } from '../../shared/gan/batch.ts';
+import { drawFakeInputs } from '../../shared/gan/batch.ts';
 import { initialise } from '../../shared/gan/layout.ts';
 import { PlainNet } from '../../shared/gan/plain-net.ts';
 import { openGan } from '../../shared/gan/registry.ts';
@@ -68,7 +68,7 @@ async function lossOf(t: GanGeneratorTrainer, policy: CheckedPolicy, targets: Mo
   });
   const labels = Int32Array.from({ length: 120 }, (_, i) => i % 3);
   const latents = new PublicRandom('held out').gaussians(120 * t.gan.config.latent);
-  const { loss } = await objective.gradient(weights, latents, oneHot(labels, 3));
+  const { loss } = await objective.gradient(weights, latents, labels);
   await objective.dispose();
   return loss;
 }

@@ -1,12 +1,15 @@
+import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import { drawFakeInputs } from '../../shared/gan/batch.ts';
 import { addToFlat, initialise, layoutOf, parameterFeeds } from '../../shared/gan/layout.ts';
+import { binomialBlur } from '../../shared/gan/architectures/smooth-dcgan.ts';
 import { architectureNamed, openGan } from '../../shared/gan/registry.ts';
 import { Sampler } from '../../shared/gan/sampler.ts';
 import { config, odd } from '../support/gan-rig.ts';
+import { uniform } from '../support/rng.ts';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -117,4 +120,25 @@ describe('sampler', () => {
       expect.objectContaining({ code: 'PARAMETER_INVALID' }),
     );
   });
+});
+
+test.each([1, 3])('the blur is [1, 2, 1] / 4 along both axes, the border repeated: %i channels', (channels) => {
+  const size = 5;
+  const values = uniform(3, 2 * size * size * channels);
+  const at = (i: number, row: number, column: number, channel: number) => {
+    const inside = (k: number) => Math.min(size - 1, Math.max(0, k));
+    return values[((i * size + inside(row)) * size + inside(column)) * channels + channel];
+  };
+  const blurred = binomialBlur(tf.tensor4d(values, [2, size, size, channels])).dataSync();
+  let place = 0;
+  for (const i of [0, 1])
+    for (let row = 0; row < size; row++)
+      for (let column = 0; column < size; column++)
+        for (let channel = 0; channel < channels; channel++) {
+          let sum = 0;
+          for (const down of [-1, 0, 1])
+            for (const right of [-1, 0, 1])
+              sum += ((2 - Math.abs(down)) * (2 - Math.abs(right)) * at(i, row + down, column + right, channel)) / 16;
+          expect(blurred[place++]).toBeCloseTo(sum, 5);
+        }
 });

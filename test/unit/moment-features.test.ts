@@ -85,10 +85,8 @@ test('within an image, edges do not see brightness; the blurred image does', asy
   /** Direction of the values whose filters stay within the frame: beyond it there is black, an edge of its own. */
   const inner = async (image: Float32Array, lowPass: boolean) => {
     const rows = await run((x) => waveletVector(x, lowPass), image, [1, 1, 28, 28]);
-    const each = 16 + Number(lowPass);
-    const kept = rows.filter((_, i) =>
-      [Math.floor(i / each / 7), Math.floor(i / each) % 7].every((p) => p >= 2 && p <= 4),
-    );
+    // Map after map of 7 × 7 places.
+    const kept = rows.filter((_, i) => [Math.floor((i % 49) / 7), i % 7].every((p) => p >= 2 && p <= 4));
     return kept.map((v) => v / l2(kept));
   };
   const apart = async (lowPass: boolean) => {

@@ -80,6 +80,8 @@ const mod: Rule<unknown> = (g, { a, b }) => {
 const prelu: Rule<unknown> = (g, { x, alpha }) => where(g, greaterThanZero(g, x), x, pair(g, 'Mul', x, alpha));
 
 const step: Rule<{ alpha: number }> = (g, { x }, { alpha }) => {
+  // A choice between two scalars is far slower in ONNX Runtime than a change of type.
+  if (alpha === 0) return g.cast(greaterThanZero(g, x), 'float32');
   const values = [1, alpha].map((v) => g.scalar(v, 'float32'));
   return where(g, greaterThanZero(g, x), values[0], values[1]);
 };

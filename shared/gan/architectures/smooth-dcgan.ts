@@ -20,24 +20,28 @@ const KERNEL = { kernel: 4, stride: 2 };
  */
 const FIRST = { dense: 0.58, up: 0.41, image: 1.41 };
 
-/** Each channel convolved with [1, 2, 1] ⊗ [1, 2, 1] / 16; beyond the border the border's own values are taken. */
-function binomialBlur(x: Tensor4D): Tensor4D {
-  const along = (t: Tensor4D, axis: 1 | 2): Tensor4D => {
-    const size = t.shape[axis];
-    const at = (start: number, length: number) => {
-      const [begin, extent] = [
-        [0, 0, 0, 0],
-        [-1, -1, -1, -1],
-      ];
-      begin[axis] = start;
-      extent[axis] = length;
-      return tf.slice(t, begin, extent);
-    };
-    const before = tf.concat([at(0, 1), at(0, size - 1)], axis);
-    const after = tf.concat([at(1, size - 1), at(size - 1, 1)], axis);
-    return tf.add(tf.mul(t, 0.5), tf.mul(tf.add(before, after), 0.25));
-  };
-  return along(along(x, 1), 2);
+/** [size, size]: what a column of an image is multiplied with to be convolved with [1, 2, 1] / 4; at the border the border's own value counts once more. */
+function binomial(size: number): Float32Array {
+  const taps = new Float32Array(size * size);
+  for (let i = 0; i < size; i++)
+    for (const [step, weight] of [
+      [-1, 0.25],
+      [0, 0.5],
+      [1, 0.25],
+    ])
+      taps[i * size + Math.min(size - 1, Math.max(0, i + step))] += weight;
+  return taps;
+}
+
+/** Each channel convolved with [1, 2, 1] ⊗ [1, 2, 1] / 16, as two products of matrices: slices and sums take longer. */
+export function binomialBlur(x: Tensor4D): Tensor4D {
+  const [n, size, , channels] = x.shape;
+  const blur = tf.tensor2d(binomial(size), [size, size]);
+  // Along the columns every image is a matrix [size, size · channels].
+  const upright = tf.matMul(tf.expandDims(blur, 0), tf.reshape<tf.Rank.R3>(x, [n, size, size * channels]));
+  const planes = tf.reshape(tf.transpose(tf.reshape(upright, [n * size, size, channels]), [0, 2, 1]), [-1, size]);
+  const across = tf.reshape(tf.matMul(planes as Tensor2D, blur, false, true), [n * size, channels, size]);
+  return tf.reshape(tf.transpose(across, [0, 2, 1]), x.shape);
 }
 
 export const smoothDcgan: Architecture = {

@@ -1,0 +1,97 @@
+/**
+ * The fit of a generator to noised mean embeddings, a step at a time: gradient, Adam and the average in one program, whose
+ * outputs are the next step's inputs. Post-processing throughout.
+ */
+import type { Tensor } from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import { adam } from '../engine/optimizers.ts';
+import { type Arrays, type Engine, float32, type Program, type Specs, type TensorFunction } from '../engine/program.ts';
+import { type Layout, parameterFeeds, parameterInputs } from '../gan/layout.ts';
+import { batchFeeds, momentObjective, type ObjectiveParts } from './objective.ts';
+
+/** Adam in the moment fit: the second moment forgets faster than in adversarial rounds. */
+const BETAS = { beta1: 0.5, beta2: 0.99 };
+/** Weights, their average, and the optimiser's slots: what a step takes and gives, by prefix. */
+const CARRIED = ['g.', 'average.', 'm.', 'v.'] as const;
+
+export class MomentFit {
+  readonly #program: Program;
+  readonly #layout: Layout;
+  readonly #fixed: Arrays;
+  #carried: Arrays;
+  #step = 0;
+  /** Fakes in one step. */
+  readonly batch: number;
+
+  private constructor(program: Program, layout: Layout, fixed: Arrays, weights: Float32Array, batch: number) {
+    this.batch = batch;
+    this.#program = program;
+    this.#layout = layout;
+    this.#fixed = fixed;
+    const zeros = new Float32Array(layout.length);
+    this.#carried = Object.assign(
+      {},
+      ...CARRIED.map((prefix, i) => parameterFeeds(layout, i < 2 ? weights : zeros, prefix)),
+    ) as Arrays;
+  }
+
+  /**
+   * @param labels - [batch] of every step; two or more of every class.
+   * @param weights - [d] to begin from; the average begins there too.
+   */
+  static async create(
+    p: Omit<ObjectiveParts, 'batch'> & { engine: Engine; labels: Int32Array; weights: Float32Array },
+  ): Promise<MomentFit> {
+    const { engine, labels, weights } = p;
+    const { classes } = p.gan.config;
+    const { names, layout, inputs, fixed, valueAndGradients } = momentObjective({ ...p, batch: labels.length });
+    const optimizer = adam({ learningRate: 1, ...BETAS });
+    const fn: TensorFunction = ({ step, rate, decay, ...tensors }) => {
+      const { value, grads } = valueAndGradients(tensors);
+      const outputs: Record<string, Tensor> = { loss: value };
+      names.forEach((name, i) => {
+        const slots = [tensors[`m.${name}`], tensors[`v.${name}`]];
+        const next = optimizer.updateTensors(tensors[`g.${name}`], grads[i], slots, step, rate);
+        const average = tensors[`average.${name}`];
+        outputs[`g.${name}`] = next.weights;
+        outputs[`average.${name}`] = tf.add(next.weights, tf.mul(decay, tf.sub(average, next.weights)));
+        [outputs[`m.${name}`], outputs[`v.${name}`]] = next.slots;
+      });
+      return outputs;
+    };
+    const carried = CARRIED.map((prefix) => parameterInputs(layout, prefix));
+    const all: Specs = Object.assign(
+      { step: float32(), rate: float32(), decay: float32() },
+      inputs,
+      ...carried,
+    ) as Specs;
+    const program = await engine.compile('moment-fit', fn, all);
+    const always = { ...fixed, ...batchFeeds(labels, classes) };
+    return new MomentFit(program, layout, always, weights, labels.length);
+  }
+
+  /**
+   * One step.
+   * @param z - [batch, latent], independent N(0, 1).
+   * @param pace.rate - the learning rate. @param pace.decay - of the average.
+   * @returns the loss before it, which may be negative: a constant is left out.
+   */
+  async step(z: Float32Array, { rate, decay }: { rate: number; decay: number }): Promise<number> {
+    this.#step++;
+    const scalars = { step: Float32Array.of(this.#step), rate: Float32Array.of(rate), decay: Float32Array.of(decay) };
+    const { loss, ...carried } = await this.#program.run({ z, ...scalars, ...this.#fixed, ...this.#carried });
+    this.#carried = carried;
+    return loss[0];
+  }
+
+  /** The average of the weights so far, the newest of them counted most. [d] */
+  average(): Float32Array {
+    const flat = new Float32Array(this.#layout.length);
+    for (const { name, offset } of this.#layout.entries) flat.set(this.#carried[`average.${name}`], offset);
+    return flat;
+  }
+
+  dispose(): Promise<void> {
+    return this.#program.dispose();
+  }
+}
