@@ -19,6 +19,18 @@ function fastest(runs: number, work: () => unknown): number {
   return least;
 }
 
+/** The same in processor time of this process, its other threads included: what a busy machine does not change. */
+function fastestProcessor(runs: number, work: () => unknown): number {
+  let least = Infinity;
+  for (let i = 0; i < runs; i++) {
+    const from = process.cpuUsage();
+    work();
+    const { user, system } = process.cpuUsage(from);
+    least = Math.min(least, (user + system) / 1000);
+  }
+  return least;
+}
+
 const schedule = (steps: number, kinds: number): PrivacyEvent[] =>
   Array.from({ length: steps }, (_, i) => poissonGaussianEvent(0.02, 1 + (0.7 * (i % kinds)) / kinds, 1));
 const mixed = (steps: number): PrivacyEvent[] =>
@@ -46,10 +58,11 @@ export function benchAccounting(quick: boolean, report: (row: BenchRow) => void)
     ['5,000 steps of 50 kinds', schedule(5000, 50)],
     ['4,000 steps, noise different in every one', schedule(4000, 4000)],
     ['2,000 steps, noise and rate different in every one', mixed(2000)],
+    ['5,000 steps, noise and rate different in every one', mixed(5000)],
   ];
   for (const [name, events] of cases) {
-    const ms = fastest(runs, () => pldAccountant.epsilon(events, 1e-5));
-    report({ case: `tight: ${name}`, value: ms, unit: 'ms', target: '< 1000', holds: ms < 1000 });
+    const ms = fastestProcessor(runs, () => pldAccountant.epsilon(events, 1e-5));
+    report({ case: `tight: ${name}, processor time`, value: ms, unit: 'ms', target: '< 1000', holds: ms < 1000 });
     const { lower, upper } = pldBracket(events, 1e-5);
     report({ case: '  its bracket over its value', value: (100 * (upper - lower)) / upper, unit: '%' });
     report({ case: '  RDP over it', value: rdpAccountant.epsilon(events, 1e-5).epsilon / upper, unit: '×' });

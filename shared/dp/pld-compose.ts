@@ -69,11 +69,14 @@ function compose(parts: readonly Part[]): LossPair | null {
 class Product {
   readonly re: Float64Array;
   readonly im: Float64Array;
+  /** Absolute value at each place. */
+  readonly size: Float64Array;
   /** How far an error of one in every factor would have carried. */
   readonly sway: Float64Array;
   constructor(n: number) {
     this.re = new Float64Array(n / 2 + 1).fill(1);
     this.im = new Float64Array(n / 2 + 1);
+    this.size = new Float64Array(n / 2 + 1).fill(1);
     this.sway = new Float64Array(n / 2 + 1);
   }
   /**
@@ -83,7 +86,7 @@ class Product {
   reach(): number {
     let sum = 0;
     for (let i = 0; i < this.re.length; i++) {
-      const error = this.sway[i] + Math.hypot(this.re[i], this.im[i]);
+      const error = this.sway[i] + this.size[i];
       sum += (i < 2 ? 1 : 2) * error * error;
     }
     return Math.sqrt(sum);
@@ -123,7 +126,8 @@ function power(total: Product, i: number, count: number, re: number, im: number)
     c = whole * Math.cos(angle);
     d = whole * Math.sin(angle);
   }
-  total.sway[i] = total.sway[i] * whole + Math.sqrt(a * a + b * b) * carried;
+  total.sway[i] = total.sway[i] * whole + total.size[i] * carried;
+  total.size[i] *= whole;
   total.re[i] = a * c - b * d;
   total.im[i] = a * d + b * c;
 }

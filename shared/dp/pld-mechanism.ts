@@ -105,13 +105,18 @@ export function lossRange(m: ShiftMixture, tail: number): { readonly low: number
 
 const LOG_SQRT_2PI = 0.5 * Math.log(2 * Math.PI);
 
-/** Φ at a point, and the density, each kept for the bin on either side of it. */
+/** A point, and what lies beyond it: kept for the bin on either side, and not worked out where neither needs it. */
 interface Normal {
   readonly z: number;
-  /** Φ(-|z|): the smaller of the two sides, which has all its digits. */
-  readonly tail: number;
+  /** Φ(-|z|): the smaller of the two sides, which has all its digits; NaN until it is asked for. */
+  tail: number;
 }
-const normalAt = (z: number): Normal => ({ z, tail: normalCdf(-Math.abs(z)) });
+const normalAt = (z: number): Normal => ({ z, tail: NaN });
+/** NaN is a point's tail when its z is. */
+function tailOf(at: Normal): number {
+  if (Number.isNaN(at.tail)) at.tail = normalCdf(-Math.abs(at.z));
+  return at.tail;
+}
 
 /** Φ(b) - Φ(a) for a ≤ b, to about 1e-13 relative, far out in either tail too. */
 function between(a: Normal, b: Normal): number {
@@ -125,8 +130,8 @@ function between(a: Normal, b: Normal): number {
     const bend = 1 + (w2 / 24) * (m2 - 1) + ((w2 * w2) / 1920) * (m2 * m2 - 6 * m2 + 3);
     return width * bend * Math.exp(-m2 / 2 - LOG_SQRT_2PI);
   }
-  if (a.z >= 0) return a.tail - b.tail;
-  return b.z <= 0 ? b.tail - a.tail : 1 - b.tail - a.tail;
+  if (a.z >= 0) return tailOf(a) - tailOf(b);
+  return b.z <= 0 ? tailOf(b) - tailOf(a) : 1 - tailOf(b) - tailOf(a);
 }
 
 /** The same from two numbers. */

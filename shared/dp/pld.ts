@@ -29,6 +29,8 @@ export interface LossCurve {
 
 /** Stride over the standard deviation of the loss of one step, on average: composition of many adds its square over six to the variance. */
 const FINE = 0.1;
+/** The same where very many different mechanisms are left: half the work, and some three parts in a thousand of epsilon. */
+const FINE_FOR_MANY = 0.2;
 /** Strides over the standard deviation of the whole, at least: for a few steps a fine grid costs nothing. */
 const STRIDES = 100;
 /** Widest bin over the standard deviation of the whole: tails that hardly matter may be coarse, and not coarser. */
@@ -54,7 +56,7 @@ export function lossCurve(events: Iterable<PrivacyEvent>, side: Side = 'upper', 
   if (!(steps <= MOST_STEPS && variance > 0 && variance < Infinity)) return null;
   const ranges = mechanisms.map(({ mixture }) => lossRange(mixture, CUT_TAIL / steps));
   const fine = Math.min(
-    FINE * Math.sqrt(variance / steps),
+    (mechanisms.length > MANY ? FINE_FOR_MANY : FINE) * Math.sqrt(variance / steps),
     Math.sqrt(variance) / STRIDES,
     // Merging is blind inside one stride, and what a step does to most patients is a loss between ln(1 - q) and 0.
     ...(side === 'lower' ? mechanisms.map(({ mixture }) => -Math.log1p(mixture.restMinus1) / 4) : []),

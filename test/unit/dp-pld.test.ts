@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { pldAccountant, pldBracket } from '../../shared/dp/accountant.ts';
 import { gaussianEvent, poissonGaussianEvent } from '../../shared/dp/event.ts';
 import { complexZeros, forwardFft, inverseFft, oppositePairs } from '../../shared/dp/pld-fft.ts';
 import { discretise } from '../../shared/dp/pld-discretise.ts';
@@ -160,4 +161,16 @@ test('five thousand steps of fifty kinds', () => {
   expect(lossCurve(kinds(5000, 50))).not.toBeNull();
   // The bench says how long it takes on a quiet machine; here other work goes on, so processor time, with room.
   expect(process.cpuUsage(start).user / 1e6).toBeLessThan(2);
+});
+
+test('two thousand steps of which no two are alike: known to a hundredth, and quickly', () => {
+  const events = Array.from({ length: 2000 }, (_, i) =>
+    poissonGaussianEvent(0.01 + (0.04 * ((i * 7919) % 2000)) / 2000, 1 + (0.7 * i) / 2000, 1),
+  );
+  const start = process.cpuUsage();
+  const upper = pldAccountant.epsilon(events, 1e-5).epsilon;
+  expect(process.cpuUsage(start).user / 1e6).toBeLessThan(2);
+  const { lower } = pldBracket(events, 1e-5);
+  expect(lower).toBeLessThan(upper);
+  expect((upper - lower) / upper).toBeLessThan(0.01);
 });
