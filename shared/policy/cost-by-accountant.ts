@@ -1,4 +1,5 @@
 /** What a policy spends, by every accountant there is, for one patient and for several. */
+import { pldBracket } from '../dp/accountant.ts';
 import { costOfEvents } from '../dp/convert.ts';
 import type { PrivacyEvent } from '../dp/event.ts';
 import { deltaOfCurve, epsilonOfCurve, lossCurve } from '../dp/pld.ts';
@@ -13,6 +14,8 @@ export interface TwoEpsilons {
   readonly rdp: number;
   /** Infinite where this accountant cannot bound the events. */
   readonly pld: number;
+  /** The tight figure rounded downwards instead: what the events cost is in [pldLower, pld]. 0 where nothing is known. */
+  readonly pldLower: number;
 }
 
 export interface PolicyCosts {
@@ -56,7 +59,8 @@ export function costsOfPolicy(policy: DeepReadonly<Policy>, siteId?: string): Po
     const left = delta - count * overflow;
     return { sites: count, epsilon: Math.min(costOfEvents(all, left).epsilon, tight(all, left)) };
   });
-  const patient = { rdp: rdpAt(policy, at), pld: tight(events, delta - overflow) };
+  const { lower } = pldBracket(events, delta - overflow);
+  const patient = { rdp: rdpAt(policy, at), pld: tight(events, delta - overflow), pldLower: lower };
   const attacker = attackerOf(events, overflow, patient.rdp, delta);
   return { delta, events, patient, group, sites: policy.placement === 'pooled' ? null : sites, attacker };
 }

@@ -103,7 +103,7 @@ function counted(policy: DeepReadonly<Policy>, costs: PolicyCosts | null): Secti
       `At most: ${list.join('; ')}. Steps that were interrupted and taken again are among them.`,
       `By Rényi accounting, which the ledgers are held to: epsilon ${show(patient.rdp)} at delta ${delta}.`,
       Number.isFinite(patient.pld)
-        ? `By loss distributions, which are tighter and rounded upwards: epsilon ${show(patient.pld)}.`
+        ? `By loss distributions, which are tighter and rounded upwards: epsilon ${show(patient.pld)}, of which rounding is at most ${show(patient.pld - patient.pldLower)}.`
         : 'The accountant of loss distributions has no bound for these events.',
     ],
   };

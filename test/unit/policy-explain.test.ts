@@ -24,6 +24,8 @@ describe('what a policy spends, by accountant', () => {
   test('the tight figure is below the one that budgets are held by, which is that of the policy check', () => {
     expect(costs.patient.rdp).toBe(epsilonOfPolicy(research()).epsilon);
     expect(costs.patient.pld).toBeLessThan(costs.patient.rdp);
+    expect(costs.patient.pldLower).toBeLessThan(costs.patient.pld);
+    expect(costs.patient.pldLower).toBeGreaterThan(0.99 * costs.patient.pld);
     expect(costs.patient.pld).toBeGreaterThan(0.7 * costs.patient.rdp);
   });
   test('groups cost more than one patient, two sites less than two patients of one', () => {
