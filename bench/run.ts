@@ -29,6 +29,7 @@ const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   quality: () => import('./quality.ts'),
   audit: () => import('./audit.ts'),
   imaging: () => import('./imaging.ts'),
+  metrics: () => import('./metrics.ts'),
   aggregation: () => import('./aggregation.ts'),
 };
 

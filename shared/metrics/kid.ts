@@ -38,12 +38,16 @@ export async function kernelDistance(
   const blocks = size === n && size === m ? 1 : (options.blocks ?? 50);
   const random = new PublicRandom(`kernel distance ${options.seed}`);
   const program = await innerProducts(engine, size, size, d);
+  const cubic = (dot: number): number => {
+    const k = dot / d + 1;
+    return k * k * k;
+  };
   const total = async (x: Float32Array, y: Float32Array, diagonal: boolean) => {
     const { dots } = await program.run({ x, y });
     let sum = 0;
-    for (let at = 0; at < dots.length; at++) sum += (dots[at] / d + 1) ** 3;
+    for (let at = 0; at < dots.length; at++) sum += cubic(dots[at]);
     if (diagonal) return sum / size ** 2;
-    for (let i = 0; i < size; i++) sum -= (dots[i * (size + 1)] / d + 1) ** 3;
+    for (let i = 0; i < size; i++) sum -= cubic(dots[i * (size + 1)]);
     return sum / (size * (size - 1));
   };
   const values: number[] = [];

@@ -18,7 +18,7 @@ export interface PrincipalComponents {
 
 /** Axes beyond those wanted, which make the wanted ones converge. */
 const OVERSAMPLED = 16;
-const ITERATIONS = 8;
+const ITERATIONS = 5;
 
 /**
  * The k leading principal components, by randomised subspace iteration: never an array of d × d, so that 64 × 64 colour
