@@ -2,15 +2,9 @@
 import { epsilonOfPolicy } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import type { RunSummary } from './run-folder.ts';
-
-interface Section {
-  readonly title: string;
-  readonly paragraphs: readonly string[];
-  readonly table?: { readonly head: readonly string[]; readonly rows: readonly (readonly string[])[] };
-}
+import { percent, type Section, sectionsHtml, sectionsMarkdown } from './sections.ts';
 
 const number = (x: number, digits = 3): string => (Number.isFinite(x) ? String(Number(x.toFixed(digits))) : 'infinite');
-const percent = (x: number): string => (Number.isNaN(x) ? 'none in the test set' : `${(100 * x).toFixed(1)} %`);
 
 function sections(s: RunSummary, policy: CheckedPolicy): Section[] {
   return [shared(s, policy), cost(s, policy), worth(s, policy), claim(policy), files(s)];
@@ -96,40 +90,16 @@ function files(s: RunSummary): Section {
   };
 }
 
-/** The summary as Markdown. */
-export function summaryMarkdown(s: RunSummary, policy: CheckedPolicy): string {
-  const blocks = sections(s, policy).map(({ title, paragraphs, table }) => {
-    const lines = [`## ${title}`, ...paragraphs];
-    if (table) {
-      // A bar or a line break in a name would end its cell.
-      const cell = (text: string) => text.replaceAll(/\s+/g, ' ').replaceAll('|', '\\|');
-      const row = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
-      lines.push([row(table.head), row(table.head.map(() => '---')), ...table.rows.map(row)].join('\n'));
-    }
-    return lines.join('\n\n');
-  });
-  return `# Run ${s.runId}\n\nPolicy ${policy.id}, version ${policy.version}.\n\n${blocks.join('\n\n')}\n`;
-}
+const titleOf = (s: RunSummary): string => `Run ${s.runId}`;
+const openingOf = (policy: CheckedPolicy): string => `Policy ${policy.id}, version ${policy.version}.`;
 
-const escape = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+/** The summary as Markdown. */
+export const summaryMarkdown = (s: RunSummary, policy: CheckedPolicy): string =>
+  sectionsMarkdown(titleOf(s), openingOf(policy), sections(s, policy));
 
 /** The same as one self-contained page, with the picture inside. */
-export function summaryHtml(s: RunSummary, policy: CheckedPolicy, picture: Uint8Array): string {
-  const cells = (tag: 'th' | 'td', row: readonly string[]) => row.map((c) => `<${tag}>${escape(c)}</${tag}>`).join('');
-  const body = sections(s, policy).map(({ title, paragraphs, table }) => {
-    const rows = table?.rows.map((row) => `<tr>${cells('td', row)}</tr>`).join('') ?? '';
-    const grid = table ? `<table><tr>${cells('th', table.head)}</tr>${rows}</table>` : '';
-    return `<h2>${escape(title)}</h2>${paragraphs.map((p) => `<p>${escape(p)}</p>`).join('')}${grid}`;
+export const summaryHtml = (s: RunSummary, policy: CheckedPolicy, picture: Uint8Array): string =>
+  sectionsHtml(titleOf(s), openingOf(policy), sections(s, policy), {
+    png: picture,
+    shows: `Synthetic images by class, beside ${s.referenceName}`,
   });
-  const image = `<img alt="Synthetic images by class, beside ${escape(s.referenceName)}" src="data:image/png;base64,${Buffer.from(picture).toString('base64')}">`;
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Run ${escape(s.runId)}</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.25rem .75rem;text-align:left}
-img{max-width:100%}p{overflow-wrap:anywhere}</style></head>
-<body><h1>Run ${escape(s.runId)}</h1><p>Policy ${escape(policy.id)}, version ${policy.version}.</p>${image}
-${body.join('\n')}
-</body></html>
-`;
-}

@@ -120,6 +120,8 @@ test('evaluate trains on one set and tests on another', async () => {
     at('b.npz'),
     '--epochs',
     '20',
+    '--metrics',
+    'utility,diversity',
     '--json',
   );
   expect(code).toBe(0);
@@ -127,4 +129,22 @@ test('evaluate trains on one set and tests on another', async () => {
   expect(report.perClass.map((c) => c.name)).toEqual(CLASSES);
   // Four phantoms that a person tells apart: far above a quarter even from another scanner.
   expect(report.accuracy).toBeGreaterThan(0.8);
+}, 120_000);
+
+test('evaluate writes a report, and refuses what it cannot measure in one sentence', async () => {
+  const sets = ['--train', at('a.npz'), '--test', at('b.npz')];
+  const chosen = ['--metrics', 'diversity', '--report', at('report.html')];
+  const [told, needs, unknown, ending, column] = await Promise.all([
+    cli('evaluate', ...sets, ...chosen),
+    cli('evaluate', ...sets, '--metrics', 'memorisation'),
+    cli('evaluate', ...sets, '--metrics', 'beauty'),
+    cli('evaluate', ...sets, '--report', at('report.pdf')),
+    cli('evaluate', ...sets, '--subgroup-column', 'sex'),
+  ]);
+  expect([told.code, told.out]).toEqual([0, expect.stringContaining('Diversity')]);
+  expect(readFileSync(at('report.html'), 'utf8')).toContain('MS-SSIM');
+  expect([needs.code, sentence(needs)]).toEqual([2, expect.stringContaining('--reference')]);
+  expect([unknown.code, unknown.err]).toEqual([2, expect.stringContaining('beauty')]);
+  expect([ending.code, sentence(ending)]).toEqual([2, expect.stringContaining('.html')]);
+  expect([column.code, sentence(column)]).toEqual([2, expect.stringContaining('has no array sex')]);
 }, 120_000);

@@ -1,0 +1,129 @@
+/** All measures together: what each group needs, what it says of copies and of fresh images, and how it is told. */
+import { writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { GROUP_NAMES } from '../../cli/commands/evaluate.ts';
+import { evaluationSections } from '../../cli/evaluation-report.ts';
+import { sectionsHtml, sectionsMarkdown, sectionsText } from '../../cli/sections.ts';
+import { readSubgroups } from '../../cli/subgroups.ts';
+import { openEngine } from '../../shared/engine/open.ts';
+import type { Engine } from '../../shared/engine/program.ts';
+import { selectImages } from '../../shared/imaging/images.ts';
+import { phantomImages } from '../../shared/imaging/phantom.ts';
+import { encodeImagesNpz } from '../../shared/imaging/write-dataset.ts';
+import { type Evaluation, evaluateSets, METRIC_GROUPS, missing } from '../../shared/metrics/evaluate-sets.ts';
+import { temporaryFolder } from '../support/cli-rig.ts';
+
+const phantoms = (seed: string, n: number) => phantomImages({ size: 28, channels: 1, patients: n, imagesPerPatient: [1, 1], seed }); // prettier-ignore
+const [fresh, real, reference] = [phantoms('fresh', 100), phantoms('test', 100), phantoms('reference', 120)];
+const options = { seed: 'test', epochs: 2 };
+const root = temporaryFolder();
+
+let engine: Engine;
+beforeAll(async () => {
+  engine = await openEngine('cpu', { threads: 1 });
+});
+afterAll(async () => {
+  root[Symbol.dispose]();
+  await engine.dispose();
+});
+
+test('the command offers the groups that there are', () => {
+  expect([...GROUP_NAMES]).toEqual([...METRIC_GROUPS]);
+});
+
+describe('everything, on fresh images', () => {
+  let found: Evaluation;
+  const seen: string[] = [];
+  beforeAll(async () => {
+    const subgroups = Array.from(real.labels, (_, i) => (i % 3 === 0 ? 'm' : 'f'));
+    found = await evaluateSets(
+      engine,
+      { synthetic: fresh, test: real, reference },
+      {
+        ...options,
+        groups: METRIC_GROUPS,
+        subgroups,
+        around: async (measure, work) => {
+          seen.push(measure);
+          return work(() => undefined);
+        },
+      },
+    );
+  }, 120_000);
+  test('each group is there, of finite figures, and says nothing bad', () => {
+    expect(found.compared).toEqual({ synthetic: 100, test: 100, reference: 120 });
+    expect(found.fidelity).toMatchObject({ featuresLearntOn: 'reference', axesFittedTo: 'reference', axes: 64 });
+    expect(found.memorisation!.copyShare).toBeLessThan(0.1);
+    expect(Math.abs(found.memorisation!.copyingZ)).toBeLessThan(4);
+    expect(found.membership!.pValue).toBeGreaterThan(1e-4);
+    expect(found.twoSample!.images).toBeGreaterThan(50);
+    expect(seen).toHaveLength(14);
+    const nameless = JSON.stringify(found).replaceAll(/"[^"]*":/g, '');
+    expect(nameless).not.toContain('null');
+  });
+  test('it is told in words, on a terminal, in Markdown and as a page that escapes names', () => {
+    const names = ['<b>', 'a|b', 'line\nbreak', 'bell\u0007'];
+    const sections = evaluationSections(found, names);
+    expect(sections).toHaveLength(6);
+    const text = sectionsText(sections);
+    expect(text).toContain('Worst subgroup on synthetic:');
+    expect(text).not.toContain('\u0007');
+    expect(sectionsMarkdown('T', 'o', sections)).toContain('a\\|b');
+    expect(sectionsMarkdown('T', 'o', sections)).toContain('| line break |');
+    const page = sectionsHtml('T', 'o', sections);
+    expect(page).toContain('&lt;b&gt;');
+    expect(page).not.toContain('<b>');
+    expect(page).not.toMatch(/https?:/);
+  });
+});
+
+test('positive control: copies of the reference are found as such', async () => {
+  const copies = selectImages(reference, [...Array(100).keys()]);
+  const sets = { synthetic: copies, test: real, reference };
+  const found = await evaluateSets(engine, sets, { ...options, groups: ['memorisation', 'membership'] });
+  expect(found.memorisation).toMatchObject({ copyShare: 1, synthetic: { authenticity: 0 } });
+  expect(found.memorisation!.copyingZ).toBeLessThan(-8);
+  expect(found.membership!.points.at(-1)!.truePositiveInterval[0]).toBeGreaterThan(0.7);
+  expect(found.utility).toBeUndefined();
+});
+
+test('fidelity alone, without a reference, trains on the synthetic images and says so; a draw bounds what is compared', async () => {
+  const sets = { synthetic: fresh, test: real };
+  const found = await evaluateSets(engine, sets, { ...options, groups: ['fidelity'], most: 40 });
+  expect(found.fidelity).toMatchObject({ featuresLearntOn: 'synthetic', axesFittedTo: 'test', axes: 39 });
+  expect(found.compared).toEqual({ synthetic: 40, test: 40, reference: 0 });
+});
+
+test('refused, by name: a group without its reference, sets too small, sets of two shapes', async () => {
+  const few = selectImages(real, [0, 1, 2]);
+  expect(missing(['membership'], { synthetic: fresh, test: real })).toMatch(/membership needs .*--reference/);
+  expect(missing(['fidelity'], { synthetic: fresh, test: few })).toMatch(/3 images is too small/);
+  expect(missing(['utility'], { synthetic: fresh, test: few })).toBeNull();
+  const measure = (sets: Parameters<typeof missing>[1], groups: Parameters<typeof missing>[0]) =>
+    evaluateSets(engine, sets, { ...options, groups });
+  await expect(measure({ synthetic: fresh, test: real }, ['memorisation'])).rejects.toThrow(/PARAMETER_INVALID/);
+  await expect(measure({ synthetic: fresh, test: few }, ['two-sample'])).rejects.toThrow(/PARAMETER_INVALID/);
+  const other = { ...real, classNames: ['a', 'b', 'c', 'd'] };
+  await expect(measure({ synthetic: fresh, test: other }, ['utility'])).rejects.toThrow(/PARAMETER_INVALID/);
+});
+
+describe('subgroups', () => {
+  test('of a CSV column and of an .npz key; an empty one is unknown', async () => {
+    writeFileSync(root.at('s.csv'), 'sex,age\nf,40\n"m",\n , 70\n');
+    expect(await readSubgroups(root.at('s.csv'), 'sex', 3)).toEqual(['f', 'm', 'unknown']);
+    expect(await readSubgroups(root.at('s.csv'), 'age', 3)).toEqual(['40', 'unknown', '70']);
+    writeFileSync(root.at('s.npz'), await encodeImagesNpz(real));
+    expect(await readSubgroups(root.at('s.npz'), 'labels', 100)).toEqual(Array.from(real.labels, String));
+  });
+  test('refused: no file, no column, not one an image, an id', async () => {
+    writeFileSync(root.at('id.csv'), `id\n${[...Array(101).keys()].join('\n')}\n`);
+    const refusals = [
+      readSubgroups(root.at('none.csv'), 'sex', 3),
+      readSubgroups(root.at('s.csv'), 'site', 3),
+      readSubgroups(root.at('s.csv'), 'sex', 4),
+      readSubgroups(root.at('s.npz'), 'sex', 3),
+      readSubgroups(root.at('id.csv'), 'id', 101),
+    ];
+    await Promise.all(refusals.map((refusal) => expect(refusal).rejects.toThrow(/PARAMETER_INVALID/)));
+  });
+});
