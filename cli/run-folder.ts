@@ -9,10 +9,8 @@ import { canonicalJson } from '../shared/audit/canonical.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
 import { headOfEntries } from '../shared/audit/log.ts';
 import type { Engine } from '../shared/engine/program.ts';
-import { drawFakeInputs } from '../shared/gan/batch.ts';
 import { EXPORT_BATCH, generatorOnnx, type GeneratorCard } from '../shared/gan/export.ts';
-import type { Gan } from '../shared/gan/registry.ts';
-import { Sampler } from '../shared/gan/sampler.ts';
+import { calibrated, sampleImages } from '../shared/gan/released-images.ts';
 import { gridPng, twoPanelPng } from '../shared/imaging/grid.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
 import { writeDataset } from '../shared/imaging/write-dataset.ts';
@@ -21,10 +19,6 @@ import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
 import { labelDistribution } from '../shared/policy/views.ts';
 import { digestOf } from './simulation.ts';
 import { summaryHtml, summaryMarkdown } from './summary.ts';
-
-/** Fakes that batch statistics are taken from, once, for the released generator. */
-const CALIBRATION_FAKES = 2048;
-const SAMPLER_BATCH = 64;
 
 export interface FinishOptions {
   /** The run folder. */
@@ -66,52 +60,6 @@ export interface RunSummary {
   readonly seconds: number;
   readonly generatorParameters: number;
   readonly referenceName: string;
-}
-
-/**
- * Draws images from a generator whose batch normalisations have fixed statistics.
- * @param seed - public: the same seed, the same images.
- */
-export async function sampleImages(p: {
-  engine: Engine;
-  gan: Gan;
-  weights: Float32Array;
-  statistics: Float32Array;
-  labels: Int32Array;
-  classNames: readonly string[];
-  seed: string;
-}): Promise<LabelledImages> {
-  const { channels, imageSize, latent, classes } = p.gan.config;
-  const n = p.labels.length;
-  const { latents } = drawFakeInputs(n, latent, Array<number>(classes).fill(1 / classes), p.seed);
-  const sampler = await Sampler.open(p.engine, p.gan, SAMPLER_BATCH, 'fixed');
-  try {
-    const pixels = await sampler.images(p.weights, { labels: p.labels, latents }, p.statistics);
-    // A pixel is what an 8-bit file will hold: measures see what a recipient sees.
-    for (let i = 0; i < pixels.length; i++) pixels[i] = Math.round((pixels[i] + 1) * 127.5) / 127.5 - 1;
-    const patients = Array.from({ length: n }, (_, i) => `synthetic-${i + 1}`);
-    return { n, channels, size: imageSize, pixels, labels: p.labels, classNames: p.classNames, patients };
-  } finally {
-    await sampler.dispose();
-  }
-}
-
-/** Statistics of the batch normalisations over fakes of the policy's classes. Public. */
-export async function calibrated(
-  engine: Engine,
-  gan: Gan,
-  weights: Float32Array,
-  distribution: readonly number[],
-): Promise<Float32Array> {
-  const sampler = await Sampler.open(engine, gan, SAMPLER_BATCH, 'batch');
-  try {
-    return await sampler.calibrate(
-      weights,
-      drawFakeInputs(CALIBRATION_FAKES, gan.config.latent, distribution, 'calibration'),
-    );
-  } finally {
-    await sampler.dispose();
-  }
 }
 
 /** n labels in turn: as many of each class as of any other. */
