@@ -6,6 +6,7 @@ import { startServer } from '../coordinator/shell/server.ts';
 import { publicLog } from '../coordinator/shell/public-log.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import { openEngine } from '../shared/engine/open.ts';
+import { candidateSimilarity } from '../shared/gate/similarity.ts';
 import { FedError } from '../shared/errors.ts';
 import type { Roster } from '../shared/identity/roster.ts';
 import { policySha256 } from '../shared/policy/load.ts';
@@ -63,6 +64,7 @@ export async function runCoordinator(folder: CoordinatorFolder, o: RunOptions): 
     identity: keys,
     roster: () => identity.roster,
     keepSums: o.keepSums,
+    similarity: (...args) => candidateSimilarity(engine, policy, ...args),
     onEvent: tell,
   });
   const heard = new HeardTheEnd(coordinator);

@@ -1,5 +1,6 @@
 /** What an operator sees of a run: a bar over its rounds, and a line for whatever is out of the ordinary. */
 import type { CoordinatorEvent } from '../coordinator/events.ts';
+import type { GateWords } from '../shared/gate/outcome.ts';
 import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import type { ShellEvent } from './coordinator-run.ts';
@@ -82,6 +83,19 @@ export function lineOf(event: CoordinatorEvent | ShellEvent): string | null {
       return event.missing.length === 0 ? null : `Round ${event.round + 1} closed without ${event.missing.join(', ')}.`;
     case 'fault':
       return event.siteId === null ? null : `${event.siteId}, ${event.event}: ${event.detail}`;
+    case 'gate-asked':
+      return `The rounds are over: ${event.asked.join(', ')} are asked whether the images may leave.`;
+    case 'gate-waiting':
+      return `The release gate is ${event.why}.`;
+    case 'gate-answered':
+      return `${event.siteId} ${saidWords(event.words)}.`;
+    case 'gate-judged':
+      return [
+        event.passed
+          ? 'The release gate finds nothing against these images.'
+          : 'The release gate refuses these images:',
+        ...event.findings.filter((f) => !f.holds).map((f) => `  ${f.bound}: ${f.say}`),
+      ].join('\n');
     case 'round-opened':
     case 'phase-opened':
     case 'answered':
@@ -94,3 +108,9 @@ export function lineOf(event: CoordinatorEvent | ShellEvent): string | null {
       return event satisfies never;
   }
 }
+
+/** A site's answer to the release gate, in words. */
+export const saidWords = (words: GateWords): string =>
+  words.kind === 'declined'
+    ? `does not answer the release gate: ${words.code}`
+    : `says of copies: ${words.memorisation}; of members told from others: ${words.membership}`;

@@ -9,6 +9,7 @@ import { addEvaluate } from './commands/evaluate.ts';
 import { addGenerate } from './commands/generate.ts';
 import { addPolicy } from './commands/policy.ts';
 import { addSimulate } from './commands/simulate.ts';
+import { addSignOff } from './commands/sign-off.ts';
 import { addSite } from './commands/site.ts';
 import { addStudy } from './commands/study.ts';
 import { packageRoot } from './package-root.ts';
@@ -27,6 +28,7 @@ const program = new Command('veilgan')
 addDemo(program);
 addCoordinator(program);
 addSite(program);
+addSignOff(program);
 addSimulate(program);
 addPolicy(program);
 addGenerate(program);

@@ -9,11 +9,13 @@ import { z } from 'zod';
 import { Coordinator, newRunId } from '../coordinator/coordinator.ts';
 import type { CoordinatorEvent } from '../coordinator/events.ts';
 import type { GanGeneratorTrainer, GeneratorState } from '../coordinator/gan-generator-trainer.ts';
+import { type GateVerdict, verdictOf } from '../coordinator/gate-verdict.ts';
 import { openTrainer } from '../coordinator/gan-pooled-trainer.ts';
 import { loadGeneratorState } from '../coordinator/generators.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
 import type { Engine } from '../shared/engine/program.ts';
+import { candidateSimilarity } from '../shared/gate/similarity.ts';
 import { FedError } from '../shared/errors.ts';
 import { publicPart } from '../shared/identity/jwk.ts';
 import {
@@ -31,7 +33,8 @@ import { SiteId } from '../shared/protocol/plan.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { secureBytes } from '../shared/random.ts';
 import { SiteAgent } from '../site-agent/agent.ts';
-import type { PooledSteps, SiteComputation } from '../site-agent/core/computation.ts';
+import type { GateComputation, PooledSteps, SiteComputation } from '../site-agent/core/computation.ts';
+import { HOLD_OUT_KEY_BYTES } from '../site-agent/core/hold-out.ts';
 import type { SiteEvent } from '../site-agent/events.ts';
 import type { PrivateImages } from '../site-agent/imaging/private-images.ts';
 import { openComputation } from '../site-agent/open-computation.ts';
@@ -55,6 +58,8 @@ export interface SimulationResult {
   readonly log: readonly LogEntry[];
   /** Epsilon each site stated last; infinite without a mechanism. */
   readonly epsilon: ReadonlyMap<string, number>;
+  /** Of the policy's release gate; null where it has none. */
+  readonly verdict: GateVerdict | null;
 }
 
 /** What a folder remembers beside the stores: who takes part, under which policy. */
@@ -85,6 +90,7 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
     trainer,
     identity: coordinatorKeys,
     roster: () => roster,
+    similarity: (...args) => candidateSimilarity(o.engine, o.policy, ...args),
     onEvent: (event) => {
       if (event.kind === 'epsilon') epsilon.set(event.statement.siteId, event.statement.epsilon ?? Infinity);
       o.onEvent?.(event);
@@ -95,14 +101,15 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
   const agents: SiteAgent[] = [];
   try {
     for (const [siteId, images] of o.sites) {
-      const computation = await openComputation({ ...o, siteId, images, random: secureBytes });
       const folder = join(o.folder, 'sites', siteId);
       mkdirSync(folder, { recursive: true });
-      closing.push(() => computation.dispose());
       const ledger = new Ledger(join(folder, 'ledger.sqlite'));
       closing.push(() => ledger.close());
       const outbox = new Outbox(join(folder, 'outbox.sqlite'));
       closing.push(() => outbox.close());
+      const holdOutKey = outbox.secret('hold-out', HOLD_OUT_KEY_BYTES, secureBytes);
+      const computation = await openComputation({ ...o, siteId, images, random: secureBytes, holdOutKey });
+      closing.push(() => computation.dispose());
       const agent = new SiteAgent({
         siteId,
         keys: siteKeys.get(siteId)!,
@@ -124,7 +131,9 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
     const log = await wholeLog(store, runId);
     for (const { siteId, epsilon: stated } of (await coordinator.status()).sites)
       if (stated !== null && !epsilon.has(siteId)) epsilon.set(siteId, stated);
-    return { runId, generator, log, epsilon };
+    const own = { store, runId, policy: o.policy, keys: coordinatorKeys };
+    const verdict = o.policy.release.gate === null ? null : await verdictOf(own);
+    return { runId, generator, log, epsilon, verdict };
   } finally {
     // After a failure the others still wait for one another: nobody may touch a store that is closed.
     await Promise.all([coordinator.stop(), ...agents.map((agent) => agent.stop())]);
@@ -196,11 +205,19 @@ const oneAtATime = (c: SiteComputation, turns: Turns): SiteComputation => ({
   momentEvent: () => c.momentEvent(),
   noisedMoments: (...args) => turns.take(() => c.noisedMoments(...args)),
   ...(c.pooled && { pooled: stepsInTurn(c.pooled, turns) }),
+  ...(c.gate && { gate: gateInTurn(c.gate, turns) }),
 });
 
 const stepsInTurn = (c: PooledSteps, turns: Turns): PooledSteps => ({
   checkDiscriminator: (weights) => c.checkDiscriminator(weights),
   share: (...args) => turns.take(() => c.share(...args)),
+});
+
+const gateInTurn = (c: GateComputation, turns: Turns): GateComputation => ({
+  event: () => c.event(),
+  expected: (of) => c.expected(of),
+  check: (released) => c.check(released),
+  words: (...args) => turns.take(() => c.words(...args)),
 });
 
 /** Rejects when one of these does; never resolves. */

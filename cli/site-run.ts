@@ -7,6 +7,7 @@ import { requireWithinBounds } from '../shared/policy/bounds.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { SiteAgent } from '../site-agent/agent.ts';
 import { openComputation } from '../site-agent/open-computation.ts';
+import { HOLD_OUT_KEY_BYTES } from '../site-agent/core/hold-out.ts';
 import type { SiteEvent } from '../site-agent/events.ts';
 import { withoutPatients } from '../site-agent/imaging/private-images.ts';
 import { readPrivateImages } from '../site-agent/imaging/read-dataset.ts';
@@ -64,11 +65,12 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
   // Follows the list from step to step: a patient is left out in the middle of a run, too.
   const images = withoutPatients(read.images, new Withdrawals(withdrawalsPath(folder.ledger), kept.patientKey));
   tell({ kind: 'data-read', unit: images.patientsKnown ? 'patient' : 'image' });
-  const parts = { engine, policy, siteId, images, random: secureBytes };
+  const outbox = open.adopt(new Outbox(outboxPath(dir)), (b) => b.close());
+  const holdOutKey = outbox.secret('hold-out', HOLD_OUT_KEY_BYTES, secureBytes);
+  const parts = { engine, policy, siteId, images, random: secureBytes, holdOutKey };
   const computation = open.adopt(await openComputation(parts), (c) => c.dispose());
 
   const ledger = open.adopt(new Ledger(folder.ledger), (l) => l.close());
-  const outbox = open.adopt(new Outbox(outboxPath(dir)), (b) => b.close());
   let coordinatorKey = enrolment.coordinator;
   let agent: SiteAgent | null = null;
   const onCoordinatorKey = (key: PublicSigningKey) => {

@@ -1,6 +1,7 @@
 /** What a site's operator sees: a bar over the rounds, the losses on fakes, the epsilon spent. Nothing about images. */
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import { roundTermsOf } from '../shared/policy/views.ts';
+import { saidWords } from './coordinator-screen.ts';
 import { showEpsilon } from './output.ts';
 import { progress } from './progress.ts';
 import type { AgentEvent } from './site-run.ts';
@@ -57,6 +58,8 @@ function lineOf(event: AgentEvent): string | null {
       return `Declined round ${event.round + 1}: ${event.detail}`;
     case 'refused':
       return `The coordinator refused: ${event.detail}`;
+    case 'gate-answered':
+      return `The release gate: this site ${saidWords(event.words)}.`;
     case 'round-joined':
     case 'step':
     case 'share':

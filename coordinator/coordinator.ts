@@ -21,6 +21,7 @@ import type { GeneratorTrainer } from './core/generator-trainer.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import { Presence } from './core/presence.ts';
 import type { CoordinatorEvent } from './events.ts';
+import { passGate, type SimilarityOf } from './gate.ts';
 import { forgetGenerator, generatorBlob, storeGenerator } from './generators.ts';
 import { Desk } from './desk.ts';
 import { coordinateRound, forgetUploads } from './round.ts';
@@ -49,6 +50,8 @@ export interface CoordinatorOptions {
   /** How long a site that left is waited for in a scheme of short exchanges, in milliseconds. */
   readonly absentMs?: number;
   readonly onEvent?: (event: CoordinatorEvent) => void;
+  /** Measures how alike the candidate's images are, where the policy has a release gate; without it none passes. */
+  readonly similarity?: SimilarityOf;
   /** Keeps every generator round's sum, for auditors who take the steps again; see `kept-sums.ts`. */
   readonly keepSums?: boolean;
   /** Step 9 of 9: called with every generator that was logged. */
@@ -92,6 +95,8 @@ export class Coordinator implements RequestHandler {
   readonly #parts: RoundParts;
   readonly #desk: Desk;
   readonly #policySha256: string;
+  readonly #policy: CheckedPolicy;
+  readonly #similarity: SimilarityOf | undefined;
   readonly #abort = new AbortController();
   readonly #listeners = new Set<(sites: readonly string[] | 'all') => void>();
   #running: Promise<unknown> = Promise.resolve();
@@ -101,6 +106,8 @@ export class Coordinator implements RequestHandler {
     const terms = o.terms ?? roundTermsOf(o.policy);
     const clock = o.clock ?? systemClock;
     this.#policySha256 = terms.policySha256;
+    this.#policy = o.policy;
+    this.#similarity = o.similarity;
     const receiver = new TensorReceiver({
       store: o.blobs,
       clock,
@@ -127,8 +134,8 @@ export class Coordinator implements RequestHandler {
       keepSums: o.keepSums ?? false,
       wake: () => this.#wake('all'),
       emit: (event) => {
-        if (event.kind === 'waiting') this.#waitingFor = event.why;
-        if (event.kind === 'round-opened') this.#waitingFor = null;
+        if (event.kind === 'waiting' || event.kind === 'gate-waiting') this.#waitingFor = event.why;
+        if (event.kind === 'round-opened' || event.kind === 'gate-judged') this.#waitingFor = null;
         o.onEvent?.(event);
       },
       release: o.release,
@@ -154,6 +161,7 @@ export class Coordinator implements RequestHandler {
       if (begun.outcome !== null) return begun.outcome;
       p.wake();
       while ((await this.#roundsDone()) < p.terms.rounds) await coordinateRound(p);
+      await passGate(p, this.#policy, this.#similarity);
       await this.#finish('completed');
       return 'completed';
     } catch (error) {

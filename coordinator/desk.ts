@@ -15,8 +15,7 @@ import {
   AnswerStatement,
   CheckpointGet,
   DECLINE_TYP,
-  EPSILON_TYP,
-  EpsilonStatement,
+  GateReply,
   LogCosign,
   LogRead,
   PolicyAdopt,
@@ -30,7 +29,9 @@ import { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
 import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
-import { generatorBlob } from './generators.ts';
+import { noteEpsilon, readEpsilon } from './epsilon-desk.ts';
+import { gateWork, takeGateAnswer } from './gate-desk.ts';
+import { candidateBlob, generatorBlob } from './generators.ts';
 import { rosterBlob } from './roster-blob.ts';
 import { phaseBlob } from './phase-blobs.ts';
 import { countedAnswers } from './round.ts';
@@ -70,6 +71,8 @@ export class Desk {
         return this.#answer(entry, parseMessage(RoundAnswer, payload));
       case 'round.decline':
         return this.#decline(entry, parseMessage(RoundDecline, payload));
+      case 'gate.answer':
+        return takeGateAnswer(this.#p, entry, parseMessage(GateReply, payload));
       case 'policy.adopt':
         return this.#adopt(entry, parseMessage(PolicyAdopt, payload));
       case 'log.read':
@@ -107,16 +110,17 @@ export class Desk {
   /**
    * For the tensor receiver: every site may read the weights of the generator and of the pooled discriminator of now, the
    * critic of the next moment round and the roster of the latest plan; the participants of the open phase what it shows;
-   * and nothing else.
+   * those whom the release gate asks, its candidate; and nothing else.
    */
   async readable(siteId: string, sha256: string): Promise<string | null> {
     const { runId, store } = this.#p;
-    const { now, latest, discriminator } = await store.transaction(async (tx) => {
+    const { now, latest, discriminator, gate } = await store.transaction(async (tx) => {
       const run = await tx.run(runId);
       return {
         now: run === null ? null : await tx.generator(runId, run.round),
         latest: await tx.latestRound(runId),
         discriminator: run?.discriminator,
+        gate: run?.gate,
       };
     });
     if (latest?.plan.roster.sha256 === sha256) return rosterBlob(sha256);
@@ -124,6 +128,7 @@ export class Desk {
     // What a phase shows is for those who take part in it.
     if (latest?.status === 'collecting' && latest.blob?.sha256 === sha256 && latest.participants.includes(siteId))
       return phaseBlob(sha256);
+    if (gate?.candidate.releasedSha256 === sha256 && gate.asked.includes(siteId)) return candidateBlob(runId);
     if (now?.critic?.sha256 === sha256) return generatorBlob(runId, now.round, 'critic');
     return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
   }
@@ -145,6 +150,8 @@ export class Desk {
         this.#offeredLast.add(session);
         return offer ?? { kind: 'finished', runId, outcome: run.outcome, generator: generator.weights };
       }
+      const gate = gateWork(run, siteId);
+      if (gate !== null) return gate;
       const wanted = record?.plan.round === run.round && record.status === 'collecting' ? record : null;
       const open = wanted?.participants.includes(siteId) && wanted.out[siteId] === undefined ? wanted : null;
       if (open === null || record === null || open.answers[siteId] !== undefined)
@@ -180,7 +187,7 @@ export class Desk {
   /** Everything that can be wrong is looked for before the transaction that counts the answer. */
   async #take(entry: RosterEntry, a: RoundAnswer): Promise<void> {
     const { siteId } = entry;
-    const { store, receiver, scheme, trainer, terms, clock } = this.#p;
+    const { store, receiver, scheme, trainer, terms } = this.#p;
     if (a.runId !== this.#p.runId) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: run ${a.runId}`);
     const record = await store.transaction((tx) => tx.round(a.runId, a.round, a.attempt));
     if (record === null) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: no round ${a.round}.${a.attempt}`);
@@ -191,7 +198,7 @@ export class Desk {
     const answerSha256 = hashJson(statement);
     if (hashJson(claimed) !== answerSha256)
       throw new FedError('SIGNATURE_INVALID', `site=${siteId}: it signed another answer than it sent`);
-    const epsilon = a.epsilon === null ? null : await this.#epsilon(entry, a.epsilon);
+    const epsilon = a.epsilon === null ? null : await readEpsilon(this.#p, entry, a.epsilon);
 
     const stored = await store.transaction((tx) => answerOf(tx, a, siteId));
     if (stored === answerSha256) return;
@@ -228,14 +235,7 @@ export class Desk {
         signature: a.signature,
       });
       await this.#save(tx, decided);
-      if (epsilon !== null && a.epsilon !== null) {
-        const body = { siteId, epsilon: epsilon.epsilon, delta: epsilon.delta, statement: a.epsilon };
-        await tx.appendLog(a.runId, { kind: 'epsilon-statement', body }, clock.now());
-        const site = (await tx.sites(a.runId)).find((s) => s.siteId === siteId);
-        const { epsilon: spent, delta, entries } = epsilon;
-        const stated = { epsilon: spent, delta, entries, statement: a.epsilon };
-        if (site) await tx.putSite(a.runId, { ...site, epsilon: stated });
-      }
+      if (epsilon !== null && a.epsilon !== null) await noteEpsilon(this.#p, tx, epsilon, a.epsilon);
       return decided;
     });
     if (decision.log.length > 0) {
@@ -243,15 +243,6 @@ export class Desk {
       if (epsilon !== null) this.#p.emit({ kind: 'epsilon', statement: epsilon });
     }
     this.#p.bell.ring();
-  }
-
-  async #epsilon(entry: RosterEntry, jws: string): Promise<EpsilonStatement> {
-    const o = { typ: EPSILON_TYP, audience: CONSORTIUM, schema: EpsilonStatement };
-    const { body } = await verifyJson(jws, entry.signing, o);
-    const { runId, terms } = this.#p;
-    if (body.siteId !== entry.siteId || body.runId !== runId || body.policySha256 !== terms.policySha256)
-      throw new FedError('SIGNATURE_INVALID', `site=${entry.siteId}: epsilon statement of another site, run or policy`);
-    return body;
   }
 
   /** A late answer tells whether its site keeps pace: one that only began late is waited for in the next round. */

@@ -1,4 +1,6 @@
 import type { ErrorCode } from '../shared/errors.ts';
+import type { GateWords } from '../shared/gate/outcome.ts';
+import type { GateFinding } from '../shared/gate/outcome.ts';
 import type { EpsilonStatement, FakesReport } from '../shared/protocol/round-messages.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 
@@ -46,4 +48,9 @@ export type CoordinatorEvent =
       readonly generatorSha256: string;
     }
   | { readonly kind: 'epsilon'; readonly statement: EpsilonStatement }
+  /** The rounds are over: these sites are asked whether the candidate may leave. */
+  | { readonly kind: 'gate-asked'; readonly asked: readonly string[]; readonly candidateSha256: string }
+  | { readonly kind: 'gate-waiting'; readonly why: string }
+  | { readonly kind: 'gate-answered'; readonly siteId: string; readonly words: GateWords }
+  | { readonly kind: 'gate-judged'; readonly passed: boolean; readonly findings: readonly GateFinding[] }
   | { readonly kind: 'run-finished'; readonly outcome: 'completed' | 'stopped'; readonly rounds: number };

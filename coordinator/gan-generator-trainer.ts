@@ -6,6 +6,7 @@ import { adam, type OptimizerState } from '../shared/engine/optimizers.ts';
 import type { Engine } from '../shared/engine/program.ts';
 import { FedError } from '../shared/errors.ts';
 import { movingAverage } from '../shared/gan/average.ts';
+import { releasedValues } from '../shared/gate/draw.ts';
 import { initialise, type Layout } from '../shared/gan/layout.ts';
 import { type Gan, openGan } from '../shared/gan/registry.ts';
 import { decodeState, encodeState, stateBytes } from '../shared/gan/state-bytes.ts';
@@ -74,6 +75,10 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
 
   critic(state: Uint8Array): Float32Array | null {
     return this.decode(state).critic;
+  }
+
+  released(state: Uint8Array): Promise<Float32Array> {
+    return releasedValues(this.#engine, this.#policy, this.decode(state).average);
   }
 
   updateLength(plan: RoundPlan): number {

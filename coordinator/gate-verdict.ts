@@ -1,6 +1,7 @@
 /** From a run's store to a verdict: what is known of every site and of the candidate, held against the policy. */
 import { candidateSha256, type Candidate } from '../shared/gate/candidate.ts';
-import type { GateFinding } from '../shared/gate/findings.ts';
+import { finding } from '../shared/gate/findings.ts';
+import type { GateFinding } from '../shared/gate/outcome.ts';
 import { type Evidence, judge, judgeMeasured, type Verdict } from './core/release-gate.ts';
 import { auditOwnLog, logEvidence, type OwnLog } from './own-log.ts';
 import type { GateRecord, RunRecord, SiteRecord } from './store/store.ts';
@@ -14,7 +15,11 @@ export interface GateVerdict extends Verdict {
 export async function verdictOf(p: OwnLog): Promise<GateVerdict> {
   const { evidence, gate } = await evidenceOf(p);
   const candidate = gate === null ? null : { ...gate.candidate, sha256: candidateSha256(gate.candidate) };
-  return { ...judge(evidence, p.policy), candidate };
+  const { passed, findings } = judge(evidence, p.policy);
+  if (gate === null || gate.judged) return { passed: passed && gate !== null, findings, candidate };
+  // An auditor goes by the verdict in the log: before it is there, nothing may leave.
+  const say = 'The run has not come to its verdict yet.';
+  return { passed: false, findings: [finding('gate', 1, 0, 'verdicts', false, say), ...findings], candidate };
 }
 
 /** What can be said before anybody has signed. */

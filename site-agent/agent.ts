@@ -29,6 +29,7 @@ import type { RunBudget } from './core/budget.ts';
 import type { SiteComputation } from './core/computation.ts';
 import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements } from './ledger-watch.ts';
+import { answerGate } from './gate.ts';
 import { takeRound } from './round.ts';
 import type { SiteParts, Work } from './round.ts';
 import type { Ledger } from './shell/ledger.ts';
@@ -186,6 +187,7 @@ export class SiteAgent {
         await cosign(this.#p, reply.runId, memory);
         return { done: false, waitMs: 0 };
       }
+      if (reply.kind === 'gate') return { done: false, waitMs: (await answerGate(this.#p, reply)) ? 0 : this.#pollMs };
       work = reply;
       return { done: false, waitMs: (await takeRound(this.#p, work)) ? 0 : this.#pollMs };
     } catch (error) {

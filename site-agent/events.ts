@@ -1,3 +1,4 @@
+import type { GateWords } from '../shared/gate/outcome.ts';
 import type { EpsilonStatement } from '../shared/protocol/round-messages.ts';
 import type { FakeStatistics } from './core/computation.ts';
 
@@ -19,4 +20,6 @@ export type SiteEvent =
   | { readonly kind: 'answered'; readonly round: number; readonly attempt: number; readonly phase: number }
   | { readonly kind: 'declined'; readonly round: number; readonly code: string; readonly detail: string }
   | { readonly kind: 'refused'; readonly round: number; readonly code: string; readonly detail: string }
+  /** This site has judged the images of the release gate, in two words. */
+  | { readonly kind: 'gate-answered'; readonly words: GateWords }
   | { readonly kind: 'finished'; readonly runId: string; readonly outcome: 'completed' | 'stopped' };

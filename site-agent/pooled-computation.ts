@@ -15,8 +15,16 @@ import { samplingOf, type SiteSampling } from '../shared/policy/sampling.ts';
 import { pooledTrainingOf } from '../shared/policy/training.ts';
 import { ganConfigOf } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
-import type { PooledSteps, SiteComputation } from './core/computation.ts';
-import { checkCriticOf, checkDataset, layDrawn, momentLengths, momentSum, type Parts } from './site-computation.ts';
+import type { GateComputation, PooledSteps, SiteComputation } from './core/computation.ts';
+import {
+  checkCriticOf,
+  checkDataset,
+  forTraining,
+  layDrawn,
+  momentLengths,
+  momentSum,
+  type Parts,
+} from './site-computation.ts';
 
 export class PooledSiteComputation implements SiteComputation, PooledSteps {
   readonly #p: Parts;
@@ -24,9 +32,11 @@ export class PooledSiteComputation implements SiteComputation, PooledSteps {
   readonly #sampling: SiteSampling;
   readonly #patients: PatientsPart;
   readonly pooled = this;
+  readonly gate: GateComputation | undefined;
 
-  private constructor(p: Parts, gan: Gan, patients: PatientsPart) {
+  private constructor({ parts: p, gate }: ReturnType<typeof forTraining>, gan: Gan, patients: PatientsPart) {
     this.#p = p;
+    this.gate = gate;
     this.#gan = gan;
     this.#sampling = samplingOf(p.policy, p.siteId);
     this.#patients = patients;
@@ -44,7 +54,11 @@ export class PooledSiteComputation implements SiteComputation, PooledSteps {
     for (const length of [gan.discriminator.layout.length, ...momentLengths(policy)])
       requireCoordinates(policy, length);
     const shape = { places: samplingOf(policy, siteId).maxBatch, imagesPerPatient: policy.privacy.imagesPerPatient };
-    return new PooledSiteComputation(p, gan, await PatientsPart.open(engine, gan, shape, pooledTrainingOf(policy)));
+    return new PooledSiteComputation(
+      forTraining(p),
+      gan,
+      await PatientsPart.open(engine, gan, shape, pooledTrainingOf(policy)),
+    );
   }
 
   checkDiscriminator(weights: Float32Array): void {

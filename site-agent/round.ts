@@ -180,7 +180,7 @@ async function fetchGenerator(p: SiteParts, plan: RoundPlan, work: Work): Promis
 }
 
 /** Downloads by hash what the plan names; anything older goes. */
-async function fetchTensor(p: SiteParts, sha256: string): Promise<Float32Array> {
+export async function fetchTensor(p: SiteParts, sha256: string): Promise<Float32Array> {
   const bytes = await downloadTensor(p.link, sha256, { maxBytes: p.maxGeneratorBytes, store: p.blobs });
   for (const old of await p.blobs.list('')) if (old.name !== sha256) await p.blobs.delete(old.name);
   return unpackFloat32(bytes);
@@ -198,7 +198,12 @@ async function fetchCritic(p: SiteParts, plan: RoundPlan, work: Work): Promise<F
 }
 
 /** Puts an entry into the ledger; only then may the step it pays for begin. */
-function charge(p: SiteParts, plan: RoundPlan, step: number, event: PrivacyEvent): void {
+export function charge(
+  p: SiteParts,
+  plan: Pick<RoundPlan, 'runId' | 'round'>,
+  step: number,
+  event: PrivacyEvent,
+): void {
   const { terms, budget, lifetime, clock } = p;
   const { runId, round } = plan;
   const { policySha256 } = terms;
@@ -282,7 +287,7 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal):
 type AnswerBody = Parameters<typeof statementOf>[2]['body'];
 
 /** What the ledger holds for this run, signed. */
-async function stateEpsilon(p: SiteParts, plan: RoundPlan): Promise<string> {
+export async function stateEpsilon(p: SiteParts, plan: Pick<RoundPlan, 'runId' | 'policySha256'>): Promise<string> {
   const { siteId, ledger, budget, keys, clock } = p;
   const { epsilon, entries } = ledger.spent(plan.runId, budget);
   const { events } = ledger.spending(plan.runId);

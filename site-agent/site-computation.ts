@@ -34,7 +34,9 @@ import { discriminatorTrainingOf, rateFactor } from '../shared/policy/training.t
 import { declaredClasses, ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import type { RandomBytes } from '../shared/random.ts';
-import type { SiteComputation } from './core/computation.ts';
+import type { GateComputation, SiteComputation } from './core/computation.ts';
+import { splitHoldOut } from './core/hold-out.ts';
+import { SiteGate } from './gate-computation.ts';
 import type { PrivateImages } from './imaging/private-images.ts';
 
 export interface Parts {
@@ -44,6 +46,20 @@ export interface Parts {
   readonly images: PrivateImages;
   /** `secureBytes`, but for tests. */
   readonly random: RandomBytes;
+  /** Decides who is held out, where the policy has a release gate: the same in every process of a run. */
+  readonly holdOutKey?: Uint8Array;
+}
+
+/**
+ * What training may see, and the gate's part: the one place where patients are held out. Every computation of a site
+ * opens itself with this, so that no road to a gradient or a moment leads around it.
+ */
+export function forTraining<P extends Parts>(p: P): { parts: P; gate: GateComputation | undefined } {
+  const { policy } = p;
+  const { gate } = policy.release;
+  if (gate === null) return { parts: p, gate: undefined };
+  const split = splitHoldOut(p.images, gate.holdOut, p.holdOutKey);
+  return { parts: { ...p, images: split.training }, gate: new SiteGate({ ...p, gate, split }) };
 }
 
 export class DpSiteComputation implements SiteComputation {
@@ -53,15 +69,17 @@ export class DpSiteComputation implements SiteComputation {
   readonly #trainer: DiscriminatorTrainer;
   readonly #generatorGradient: GeneratorGradient;
   readonly #sampler: Sampler;
+  readonly gate: GateComputation | undefined;
 
   private constructor(
-    p: Parts,
+    { parts: p, gate }: ReturnType<typeof forTraining>,
     gan: Gan,
     trainer: DiscriminatorTrainer,
     gradient: GeneratorGradient,
     sampler: Sampler,
   ) {
     this.#p = p;
+    this.gate = gate;
     this.#gan = gan;
     this.#sampling = samplingOf(p.policy, p.siteId);
     this.#trainer = trainer;
@@ -82,7 +100,7 @@ export class DpSiteComputation implements SiteComputation {
     const trainer = await DiscriminatorTrainer.open(engine, gan, discriminatorTrainingOf(policy, p.siteId));
     const gradient = await GeneratorGradient.open(engine, gan, generatorBatch, generatorBatch);
     const sampler = await Sampler.open(engine, gan, fakesPerStep, 'batch');
-    return new DpSiteComputation(p, gan, trainer, gradient, sampler);
+    return new DpSiteComputation(forTraining(p), gan, trainer, gradient, sampler);
   }
 
   /** Public first values: the same discriminator at every site, so that the first fakes are judged alike. */

@@ -33,6 +33,7 @@ export function reportHtml(r: AuditReport): string {
     ['What it cost the patients of each site', cost(r)],
     ['Who was absent, and when', absences(r)],
     ['Every refusal', refusals(r)],
+    ['The release gate', gate(r)],
     ['What left', releases(r)],
     ['What was done by hand', byHand(r)],
     ['Keys', keys(r)],
@@ -144,6 +145,26 @@ function refusals(r: AuditReport): string {
     ...(typeof a.outcome === 'object' ? [[String(a.entry), name(a), 'all', `void: ${a.outcome.void}`]] : []),
   ]);
   return table(['entry', 'round', 'site', 'what'], rows);
+}
+
+function gate({ gate: g }: AuditReport): string {
+  if (g === null) return p('No site was asked whether images may leave.');
+  const { verdict } = g;
+  const said =
+    verdict === null
+      ? 'There is no verdict yet.'
+      : `The coordinator’s verdict, in entry ${verdict.entry}: ${verdict.passed ? 'nothing is against a release' : 'refused'}.`;
+  const bounds = (verdict?.findings ?? []).map((f) => [f.bound, f.holds ? 'holds' : 'refuses', f.say]);
+  const words = g.answers.map(({ entry, siteId, words: w }) =>
+    w.kind === 'declined' ? [`${entry}`, siteId, w.code, ''] : [`${entry}`, siteId, w.memorisation, w.membership],
+  );
+  const signed = g.signOffs.map((s) => [`${s.entry}`, s.name]);
+  return [
+    p(`Candidate ${g.candidateSha256}, asked about in entry ${g.entry}. ${said}`),
+    table(['bound', '', 'what was found'], bounds),
+    table(['entry', 'site', 'copies above the bound?', 'members told above the bound?'], words),
+    signed.length === 0 ? p('Nobody has signed.') : table(['entry', 'signed by'], signed),
+  ].join('');
 }
 
 function releases(r: AuditReport): string {

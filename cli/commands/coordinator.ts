@@ -63,7 +63,9 @@ export function addCoordinator(program: Command): void {
       const { left, needed } = await revokeSite(openCoordinator(dir), site);
       print(`${site} is revoked; the log says so with the next round that opens`);
       print(`${left} sites are left, a round needs ${needed}`);
-      note(`To give it new keys: veilgan coordinator invite --dir ${dir} --site ${site}, then veilgan site rotate there.`);
+      note(
+        `To give it new keys: veilgan coordinator invite --dir ${dir} --site ${site}, then veilgan site rotate there.`,
+      );
     });
 
   group
@@ -137,6 +139,23 @@ export function addCoordinator(program: Command): void {
       ]);
       const now = await status.coordinatorStatus(openCoordinator(dir));
       print(json ? JSON.stringify(now) : status.statusText(now));
+    });
+
+  group
+    .command('gate')
+    .description('the release gate’s verdict: may the images leave? Exit code 3 when they may not')
+    .requiredOption('--dir <folder>', 'folder of the run')
+    .option('--json', 'as one JSON object', false)
+    .action(async ({ dir, json }: { dir: string; json: boolean }) => {
+      const [{ openCoordinator }, { judgedRelease }, { verdictText }, { EXIT }] = await Promise.all([
+        import('../coordinator-folder.ts'),
+        import('../release/judged.ts'),
+        import('../release/verdict-text.ts'),
+        import('../exit-codes.ts'),
+      ]);
+      const verdict = await judgedRelease(openCoordinator(dir));
+      print(json ? JSON.stringify(verdict) : verdictText(verdict));
+      if (!verdict.passed) process.exitCode = EXIT.refused;
     });
 
   withSpeed(

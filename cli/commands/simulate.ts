@@ -11,8 +11,11 @@ import { momentRoundsOf } from '../../shared/policy/cost.ts';
 import { type CheckedPolicy, loadPolicyText } from '../../shared/policy/load.ts';
 import { asPrivateImages, type PrivateImages } from '../../site-agent/imaging/private-images.ts';
 import { readDataset } from '../../site-agent/imaging/read-dataset.ts';
+import type { GateVerdict } from '../../coordinator/gate-verdict.ts';
 import { withFolderReading } from '../folder-options.ts';
+import { writeWhole } from '../output.ts';
 import { progress } from '../progress.ts';
+import { verdictText } from '../release/verdict-text.ts';
 import { finishRun } from '../run-folder.ts';
 import { simulate } from '../simulation.ts';
 import { datasetOptions, type FolderReading } from '../site-data.ts';
@@ -72,6 +75,7 @@ async function runSimulation(o: Options): Promise<void> {
       },
     });
     bar.stop();
+    if (result.verdict !== null) tellVerdict(o, result.verdict);
     const summary = await finishRun({
       ...result,
       folder: o.out,
@@ -89,6 +93,13 @@ async function runSimulation(o: Options): Promise<void> {
   } finally {
     await engine.dispose();
   }
+}
+
+/** A simulation's data are public, so the gate is shown and does not keep the images back. Nobody signs here. */
+function tellVerdict(o: Options, verdict: GateVerdict): void {
+  writeWhole(join(o.out, 'verdict.json'), `${JSON.stringify(verdict, null, 2)}\n`);
+  if (o.json) console.log(JSON.stringify({ kind: 'verdict', ...verdict }));
+  else console.log(verdictText(verdict));
 }
 
 /** The images of every site, and those held out: of one set that is dealt, or of one set a site. */

@@ -8,6 +8,8 @@ export interface GeneratorTrainer {
   weights(state: Uint8Array): Float32Array;
   /** The parameters of the critic that the next round's features are made of; null where it needs none. */
   critic(state: Uint8Array): Float32Array | null;
+  /** What is released of the generator: averaged weights, and the fixed statistics of its batch normalisations behind them. */
+  released?(state: Uint8Array): Promise<Float32Array>;
   /** How long an update of this plan must be, in values. */
   updateLength(plan: RoundPlan): number;
   /** A moment round: fits the generator to all summed noised moments so far, and trains the critic of the next. */

@@ -2,7 +2,8 @@
  * May these images leave? Pure: the evidence and the policy in, a verdict out. A bound without evidence does not hold,
  * and one bound that does not hold refuses the release.
  */
-import { type GateFinding, type Measured, finding, measuredFindings } from '../../shared/gate/findings.ts';
+import { type Measured, finding, measuredFindings } from '../../shared/gate/findings.ts';
+import type { GateFinding } from '../../shared/gate/outcome.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 
 export interface Evidence extends Measured {

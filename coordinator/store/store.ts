@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import type { LogHead } from '../../shared/audit/log.ts';
 import type { Hash, NodeId } from '../../shared/audit/merkle.ts';
-import { GateWords } from '../../shared/gate/answers.ts';
+import { GateWords } from '../../shared/gate/outcome.ts';
 import { Candidate } from '../../shared/gate/candidate.ts';
 import { RoundPlan, Sha256Hex, SiteId } from '../../shared/protocol/plan.ts';
 import { FakesReport } from '../../shared/protocol/round-messages.ts';

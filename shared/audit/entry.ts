@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { PublicSealingKey, PublicSigningKey } from '../identity/jwk.ts';
+import { GateFinding, GateWords } from '../gate/outcome.ts';
 import { Sha256Hex, SiteId } from '../protocol/plan.ts';
 
 /**
@@ -140,6 +141,31 @@ export const LogDraft = z.discriminatedUnion('kind', [
       delta: z.number(),
       statement: CompactJws,
     }),
+  }),
+  z.strictObject({
+    kind: z.literal('gate-asked'),
+    /** The signed question whole: which candidate the sites are asked to judge. */
+    body: z.strictObject({ candidateSha256: Sha256Hex, question: CompactJws }),
+  }),
+  z.strictObject({
+    kind: z.literal('gate-answered'),
+    /** `statement` is the site's own JWS over these words. */
+    body: z.strictObject({ siteId: SiteId, candidateSha256: Sha256Hex, words: GateWords, statement: CompactJws }),
+  }),
+  z.strictObject({
+    kind: z.literal('gate-judged'),
+    /** What the coordinator found before anybody signed; `similarity` is of the candidate's images, by class. */
+    body: z.strictObject({
+      candidateSha256: Sha256Hex,
+      passed: z.boolean(),
+      similarity: z.array(z.number().nullable()).nullable(),
+      findings: z.array(GateFinding),
+    }),
+  }),
+  z.strictObject({
+    kind: z.literal('release-signed-off'),
+    /** `statement` is the person's JWS over this candidate, by a key that the policy names. */
+    body: z.strictObject({ candidateSha256: Sha256Hex, name: z.string().min(1).max(64), statement: CompactJws }),
   }),
   z.strictObject({
     kind: z.literal('released'),

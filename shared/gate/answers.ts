@@ -1,6 +1,7 @@
-/** The messages of the gate's question, and what a site may say: one word a question. */
+/** The messages of the gate: the coordinator's question, a site's answer, a person's signature. */
 import { z } from 'zod';
 import { Candidate } from './candidate.ts';
+import { GateWords } from './outcome.ts';
 import { LogHead } from '../audit/log.ts';
 import { Sha256Hex, SiteId } from '../protocol/plan.ts';
 
@@ -18,27 +19,10 @@ export const GateQuestion = z.strictObject({
 });
 export type GateQuestion = z.infer<typeof GateQuestion>;
 
-/** Is it above the policy's bound? Thresholded after the noise, so nothing else leaves. */
-export const Word = z.enum(['no', 'yes', 'cannot-tell']);
-export type Word = z.infer<typeof Word>;
-
-export const GateWords = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('answered'),
-    /** More copies among the synthetic images than the policy bears. */
-    memorisation: Word,
-    /** Members told from non-members better than the policy bears. */
-    membership: Word,
-  }),
-  z.strictObject({ kind: z.literal('declined'), code: z.string().regex(/^[A-Z][A-Z_]{0,63}$/) }),
-]);
-export type GateWords = z.infer<typeof GateWords>;
-
-/** What a site signs: which question it answers, about which candidate, and how. */
+/** What a site signs: about which candidate, and in which words. */
 export const GateAnswer = z.strictObject({
   siteId: SiteId,
   runId: z.uuid(),
-  questionSha256: Sha256Hex,
   candidateSha256: Sha256Hex,
   words: GateWords,
 });

@@ -4,32 +4,7 @@
  */
 import type { ReleaseGate } from '../policy/gate-schema.ts';
 import type { DeepReadonly } from '../policy/freeze.ts';
-import type { GateWords, Word } from './answers.ts';
-
-export const BOUNDS = [
-  'gate',
-  'log',
-  'epsilon',
-  'sites',
-  'memorisation',
-  'membership',
-  'diversity',
-  'sign-off',
-] as const;
-export type Bound = (typeof BOUNDS)[number];
-
-/** One bound, and how the candidate stands to it. */
-export interface GateFinding {
-  readonly bound: Bound;
-  /** What the policy asks for; null where nothing can be asked. */
-  readonly limit: number | null;
-  /** Null: not measured, or infinite. */
-  readonly measured: number | null;
-  readonly unit: string;
-  readonly holds: boolean;
-  /** One sentence for people. */
-  readonly say: string;
-}
+import type { Bound, GateFinding, GateWords, Word } from './outcome.ts';
 
 /** What is known of one site. */
 export interface SiteEvidence {

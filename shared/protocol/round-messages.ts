@@ -46,6 +46,8 @@ export const NextReply = z.discriminatedUnion('kind', [
   }),
   /** Nothing to compute, but a checkpoint that this site has not cosigned. */
   z.strictObject({ kind: z.literal('witness'), runId: z.uuid(), checkpoint: LogHead }),
+  /** The rounds are over: is this candidate one that may leave? The question is signed, the same bytes for every site. */
+  z.strictObject({ kind: z.literal('gate'), question: Jws, released: TensorRef }),
   z.strictObject({
     kind: z.literal('finished'),
     runId: z.uuid(),
@@ -161,6 +163,10 @@ export const EpsilonStatement = z.strictObject({
   ledger: ChainHead,
 });
 export type EpsilonStatement = z.infer<typeof EpsilonStatement>;
+
+/** What a site says to the gate's question: a signed `GateAnswer`, and what its ledger holds after it, where it answered. */
+export const GateReply = z.strictObject({ runId: z.uuid(), answer: Jws, epsilon: Jws.nullable() });
+export type GateReply = z.infer<typeof GateReply>;
 
 /** Entries of the round log from `from` on: as many as fit a message. */
 export const LogRead = z.strictObject({ runId: z.uuid(), from: z.int().min(0) });

@@ -1,5 +1,7 @@
 import type { PrivacyEvent } from '../../shared/dp/event.ts';
 import type { SiteUpdate } from '../../shared/aggregation/aggregation.ts';
+import type { GateWords } from '../../shared/gate/outcome.ts';
+import type { Candidate } from '../../shared/gate/candidate.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 
 /** What may be shown of a step: numbers about fakes alone, never about an image. */
@@ -49,6 +51,8 @@ export interface SiteComputation {
    * @param critic - parameters of the network whose features they are; null in the first, whose features are fixed.
    */
   noisedMoments(plan: RoundPlan, critic: Float32Array | null): Promise<SiteUpdate>;
+  /** Where the policy has a release gate. */
+  readonly gate?: GateComputation | undefined;
   /** Where the discriminator is pooled; the steps of a site's own are never asked for then. */
   readonly pooled?: PooledSteps;
 }
@@ -65,4 +69,19 @@ export interface PooledSteps {
    * [discriminator parameters], in lattice steps: private until it is in a sum of enough sites.
    */
   share(weights: Float32Array, plan: RoundPlan): Promise<Int32Array>;
+}
+
+/** What a site does about a candidate for release. */
+export interface GateComputation {
+  /** What one answer is charged. */
+  event(): PrivacyEvent;
+  /** The candidate that this generator is under the policy: seed and counts are not the coordinator's to choose. */
+  expected(of: Candidate): Candidate;
+  /**
+   * Refuses a generator that nothing could be drawn from, before anything is charged.
+   * @throws {FedError} PARAMETER_INVALID
+   */
+  check(released: Float32Array): void;
+  /** Noised, and thresholded after the noise. Fresh noise at every call: what is sent is the first that was stored. */
+  words(released: Float32Array, candidate: Candidate): Promise<GateWords>;
 }

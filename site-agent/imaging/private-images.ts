@@ -43,11 +43,13 @@ export interface LeftOut {
  * a run is in no batch and no sum that is begun later. What uses the images by patient needs to know nothing of it.
  */
 export function withoutPatients(images: PrivateImages, leftOut: LeftOut): PrivateImages {
-  let kept = { version: NaN, groups: images.patientGroups };
+  let kept = { version: NaN, from: images.patientGroups, groups: images.patientGroups };
   const groups = (): readonly Patient[] => {
     const { version } = leftOut;
-    if (kept.version !== version)
-      kept = { version, groups: images.patientGroups.filter((patient) => !leftOut.has(patient.id)) };
+    // Who is left out of what this was made from is left out here, too.
+    const from = images.patientGroups;
+    if (kept.version !== version || kept.from !== from)
+      kept = { version, from, groups: from.filter((patient) => !leftOut.has(patient.id)) };
     return kept.groups;
   };
   // Own properties are copied as they are, the hidden ones that refuse to be printed included.

@@ -9,6 +9,7 @@ import { ChainHead } from '../../shared/audit/chain.ts';
 import { WitnessMemory, checkNotBack } from '../../shared/audit/witness.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { RosterSeen } from '../../shared/identity/roster.ts';
+import type { RandomBytes } from '../../shared/random.ts';
 import { FakesReport } from '../../shared/protocol/round-messages.ts';
 
 const SCHEMA = `
@@ -16,6 +17,8 @@ CREATE TABLE IF NOT EXISTS witnessed (run TEXT PRIMARY KEY, memory TEXT NOT NULL
 CREATE TABLE IF NOT EXISTS stated (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, head TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS adopted (run TEXT PRIMARY KEY, software TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS roster (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, digest TEXT, text TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS gate (run TEXT PRIMARY KEY, candidate TEXT NOT NULL, answer TEXT, epsilon TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS plans
   (run TEXT, round INTEGER, attempt INTEGER, plan TEXT NOT NULL, PRIMARY KEY (run, round, attempt)) STRICT;
 CREATE TABLE IF NOT EXISTS discriminators
@@ -98,6 +101,35 @@ export class Outbox {
   putWitness(runId: string, memory: WitnessMemory): void {
     checkNotBack(this.witness(runId)?.head ?? EMPTY_LOG, memory.head);
     this.#run('INSERT OR REPLACE INTO witnessed VALUES (?, ?)', runId, JSON.stringify(memory));
+  }
+
+  /** A secret of this site's, made when it is first asked for and the same from then on. */
+  secret(name: string, bytes: number, random: RandomBytes): Uint8Array {
+    const kept = () => bytesOf(this.#get('SELECT value FROM secrets WHERE name = ?', name)?.['value']);
+    const before = kept();
+    if (before !== null) return before;
+    const fresh = new Uint8Array(bytes);
+    random(fresh);
+    this.#run('INSERT OR IGNORE INTO secrets VALUES (?, ?)', name, fresh);
+    return kept() ?? fresh;
+  }
+
+  /** The candidate that this site judges in this run, and its answer once it is made; null before it was asked. */
+  gate(runId: string): { candidateSha256: string; answer: string | null; epsilon: string | null } | null {
+    const row = this.#get('SELECT candidate, answer, epsilon FROM gate WHERE run = ?', runId);
+    if (row === undefined) return null;
+    const { candidate, answer, epsilon } = row;
+    return { candidateSha256: String(candidate), answer: textOf(answer), epsilon: textOf(epsilon) };
+  }
+  /** Durable when this returns, before anything is charged: a run has one candidate. @throws {FedError} GATE_ASKED */
+  beginGate(runId: string, candidateSha256: string): void {
+    this.#run('INSERT OR IGNORE INTO gate (run, candidate) VALUES (?, ?)', runId, candidateSha256);
+    const kept = this.gate(runId)?.candidateSha256;
+    if (kept !== candidateSha256) throw new FedError('GATE_ASKED', `candidate ${candidateSha256} after ${kept}`);
+  }
+  /** Durable when this returns; the first answer is the one that is sent, ever after. */
+  putGateAnswer(runId: string, answer: string, epsilon: string): void {
+    this.#run('UPDATE gate SET answer = ?, epsilon = ? WHERE run = ? AND answer IS NULL', answer, epsilon, runId);
   }
 
   /** Under which software this site has told the coordinator that it takes part; null before it has. */

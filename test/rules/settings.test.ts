@@ -140,6 +140,8 @@ const FLAGS = {
   identity: ['--hours', '--key', '--lost', '--site', '--tls'],
   /** How a site's files become images: before anything private is computed, and the same for every patient. */
   reading: ['--burned-in', '--every-pixel', '--label-tag', '--no-cache', '--patient-folders', '--per-file', '--plane'],
+  /** Who signs a release: the policy says who may. */
+  signing: ['--name', '--print', '--statement'],
   people: ['--json', '--profile', '--on-bad-file'],
   /** A patient's own decision, carried out: fewer patients, never more. */
   withdrawal: ['--issuer', '--reason', '--undo'],

@@ -13,20 +13,23 @@ import { gaussianEvent, poissonGaussianEvent } from '../../shared/dp/event.ts';
 import { FedError } from '../../shared/errors.ts';
 import { createSigningKeys, createSiteKeys, publicKeys } from '../../shared/identity/keys.ts';
 import type { SigningKeys, SiteKeys } from '../../shared/identity/keys.ts';
+import { candidateOf } from '../../shared/gate/candidate.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
 import { EMPTY_ROSTER, withSite } from '../../shared/identity/roster.ts';
 import type { Roster } from '../../shared/identity/roster.ts';
 import type { SiteBounds } from '../../shared/policy/bounds.ts';
+import { gateEventOf } from '../../shared/policy/cost.ts';
 import { loadPolicy } from '../../shared/policy/load.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { SCHEMES } from '../../shared/policy/schema.ts';
+import type { ReleaseGate } from '../../shared/policy/gate-schema.ts';
 import type { Policy } from '../../shared/policy/schema.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
 import { SiteAgent } from '../../site-agent/agent.ts';
 import type { SiteAgentOptions } from '../../site-agent/agent.ts';
-import type { SiteComputation } from '../../site-agent/core/computation.ts';
+import type { GateComputation, SiteComputation } from '../../site-agent/core/computation.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 
@@ -42,6 +45,7 @@ interface PolicyFile {
   privacy: Record<string, unknown>;
   aggregation: Record<string, unknown>;
   warmStart: { noiseMultiplier: number };
+  release: { maxImages: number; gate: unknown };
 }
 
 /** The research policy with a short run: `rounds` generator rounds behind one moment round. */
@@ -54,6 +58,7 @@ export function testPolicy(o: {
   deadlineSeconds?: number;
   witnessQuorum?: number;
   maxSteps?: number;
+  gate?: ReleaseGate;
   adaptive?: { ladder: number[]; accuracyAtMost: number; emaBeta: number; graceRounds: number };
   /** Put over the settings above: another scheme, for instance. */
   aggregation?: Partial<Policy['aggregation']>;
@@ -69,6 +74,7 @@ export function testPolicy(o: {
   });
   Object.assign(file.privacy, { maxSteps: o.maxSteps ?? 200, noiseMultiplier: 1.54, generatorClipNorm: 1 });
   Object.assign(file.warmStart, { maxReleases: 40 });
+  Object.assign(file.release, { gate: o.gate ?? null });
   file.log = { witnessQuorum: o.witnessQuorum ?? 0 };
   file.aggregation = {
     scheme: 'clear',
@@ -118,6 +124,8 @@ const valuesOf = (seed: string, n: number): Float32Array =>
 /** A site whose every result is a pure function of its arguments; with `fresh`, none is like another, as with real noise. */
 export class StubComputation implements SiteComputation {
   steps = 0;
+  /** Answers to the release gate that were worked out; with `fresh`, each after the first is another. */
+  gateCalls = 0;
   #calls = 0;
   readonly #siteId: string;
   readonly #policy: CheckedPolicy;
@@ -161,6 +169,19 @@ export class StubComputation implements SiteComputation {
     const { warmStart } = this.#policy;
     return gaussianEvent(warmStart.kind === 'moments' ? warmStart.noiseMultiplier : 0);
   }
+  get gate(): GateComputation | undefined {
+    const { gate } = this.#policy.release;
+    if (gate === null) return undefined;
+    return {
+      event: () => gateEventOf(gate, 1),
+      expected: (of) => candidateOf(this.#policy, of),
+      check: () => undefined,
+      words: async () => {
+        this.gateCalls += 1;
+        return { kind: 'answered', memorisation: this.#fresh && this.gateCalls > 1 ? 'yes' : 'no', membership: 'no' };
+      },
+    };
+  }
   async noisedMoments() {
     return valuesOf(`${this.#siteId} moments${this.#noise()}`, MOMENTS);
   }
@@ -177,6 +198,9 @@ export class StubTrainer implements GeneratorTrainer {
   }
   critic() {
     return null;
+  }
+  released(state: Uint8Array) {
+    return Promise.resolve(unpackFloat32(state));
   }
   updateLength(plan: { kind: string }) {
     return plan.kind === 'moments' ? MOMENTS : LENGTH;

@@ -3,6 +3,7 @@
  * stored, over links that lose requests and replies. Nothing here sleeps: the clock is turned whenever all is quiet.
  */
 import type { Coordinator } from '../../coordinator/coordinator.ts';
+import { bodyOf } from '../../shared/audit/jws-body.ts';
 import type { GeneratorTrainer } from '../../coordinator/core/generator-trainer.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
 import type { Store } from '../../coordinator/store/store.ts';
@@ -10,7 +11,7 @@ import { FedError } from '../../shared/errors.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
-import { RoundAnswer } from '../../shared/protocol/round-messages.ts';
+import { GateReply, RoundAnswer } from '../../shared/protocol/round-messages.ts';
 import type { SiteBounds } from '../../shared/policy/bounds.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
@@ -51,6 +52,8 @@ export interface Ending {
   readonly outboxes: ReadonlyMap<string, Outbox>;
   /** Steps that were computed, per site, over all its lives. */
   readonly steps: ReadonlyMap<string, number>;
+  /** Answers to the release gate that were worked out, per site. */
+  readonly gateCalls: ReadonlyMap<string, number>;
   readonly kills: ReadonlyMap<string, number>;
   /** Operations of each role's last life. */
   readonly passed: ReadonlyMap<string, number>;
@@ -126,6 +129,10 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
     async call(type, payload) {
       const loss = script.lose?.(id, type) ?? 'nothing';
       const at = current;
+      if (type === 'gate.answer') {
+        const { answer } = GateReply.parse(payload);
+        sent.set(`${id} gate`, (sent.get(`${id} gate`) ?? new Set()).add(JSON.stringify(bodyOf(answer))));
+      }
       // What has left the building counts as sent, whether it arrived or not.
       if (type === 'round.answer') {
         const { round, attempt, phase, tensorSha256 } = RoundAnswer.parse(payload);
@@ -184,5 +191,6 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
     return tx.generator(RUN_ID, run!.round);
   });
   const steps = new Map([...computations].map(([id, c]) => [id, c.steps]));
-  return { store: disk, generator: record!.weights.sha256, ledgers, outboxes, steps, kills, passed, sent };
+  const gateCalls = new Map([...computations].map(([id, c]) => [id, c.gateCalls]));
+  return { store: disk, generator: record!.weights.sha256, ledgers, outboxes, steps, gateCalls, kills, passed, sent };
 }

@@ -5,6 +5,7 @@ import { SOFTWARE } from '../../software.ts';
 import type { CheckedPolicy } from '../../policy/load.ts';
 import { sha256Hex } from '../canonical.ts';
 import type { Problem } from './findings.ts';
+import type { GateSummary } from './gate-audit.ts';
 import type { ReplayResult } from './replay.ts';
 import type { AttemptSummary } from './round-audit.ts';
 import type { SiteAudit } from './run-audit.ts';
@@ -63,6 +64,8 @@ export interface AuditReport {
   readonly sites: readonly SiteReport[];
   readonly attempts: readonly AttemptSummary[];
   readonly generator: ReplayResult & { readonly sha256: string; readonly rounds: number };
+  /** Null where the log asks no site about a release. */
+  readonly gate: GateSummary | null;
   readonly releases: readonly {
     readonly entry: number;
     readonly images: number;
@@ -128,6 +131,7 @@ export function reportOf(audit: LogAudit, beside: Beside): AuditReport {
     sites: [...run.sites.values()].map((site) => siteReport(site, tight)),
     attempts: rounds.attempts,
     generator: { ...beside.replay, sha256: rounds.generatorSha256, rounds: rounds.closed },
+    gate: run.gate.summary(),
     releases: run.releases.map(({ index, images, manifestSha256 }) => ({
       entry: index,
       images,

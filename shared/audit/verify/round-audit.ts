@@ -58,6 +58,10 @@ type RoundDraft = Exclude<
       | 'coordinator-key-changed'
       | 'site-adopted'
       | 'epsilon-statement'
+      | 'gate-asked'
+      | 'gate-answered'
+      | 'gate-judged'
+      | 'release-signed-off'
       | 'released'
       | 'operator-action'
       | 'run-finished';

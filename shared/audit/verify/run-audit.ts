@@ -13,6 +13,7 @@ import type { LogDraft, LogEntry } from '../entry.ts';
 import { type Claimed, readStatement, signedBytesOf } from '../statement.ts';
 import { EpsilonTable, SiteAccount } from './account.ts';
 import type { Findings } from './findings.ts';
+import { GateAudit } from './gate-audit.ts';
 import { RoundAudit } from './round-audit.ts';
 import type { CoordinatorKeys } from './coordinator-keys.ts';
 import type { SignatureQueue } from './signature-queue.ts';
@@ -45,6 +46,9 @@ export interface Released {
   readonly manifestSha256: string;
 }
 
+/** What may still be logged of a run that is over. */
+const AFTER_THE_END: readonly LogDraft['kind'][] = ['operator-action', 'released', 'release-signed-off'];
+
 export class RunAudit {
   readonly findings: Findings;
   readonly queue: SignatureQueue;
@@ -52,6 +56,7 @@ export class RunAudit {
   readonly coordinators: CoordinatorKeys;
   readonly sites = new Map<string, SiteAudit>();
   readonly rounds: RoundAudit;
+  readonly gate: GateAudit;
   readonly releases: Released[] = [];
   readonly operatorActions: { index: number; timeMs: number; action: string; by: string }[] = [];
   readonly software: { index: number; software: string }[] = [];
@@ -78,13 +83,14 @@ export class RunAudit {
     this.coordinators = o.coordinators;
     this.#policyOf = o.policyOf;
     this.rounds = new RoundAudit(this);
+    this.gate = new GateAudit(this);
   }
 
   /** Takes the next entry, whose kind and form are known. */
   take(entry: LogEntry, draft: LogDraft): void {
     const { index, timeMs } = entry;
     if (index === 0 && draft.kind !== 'run-started') this.#order(index, 'the log does not begin with a run');
-    if (this.finished !== null && draft.kind !== 'operator-action' && draft.kind !== 'released')
+    if (this.finished !== null && !AFTER_THE_END.includes(draft.kind))
       this.#order(index, `${draft.kind} after the run was finished`);
     switch (draft.kind) {
       case 'run-started':
@@ -104,6 +110,11 @@ export class RunAudit {
         return this.#siteAdopted(index, draft.body);
       case 'epsilon-statement':
         return this.#stated(index, draft.body);
+      case 'gate-asked':
+      case 'gate-answered':
+      case 'gate-judged':
+      case 'release-signed-off':
+        return this.gate.take(index, draft);
       case 'released':
         return this.#released(index, draft.body);
       case 'operator-action':
@@ -247,6 +258,7 @@ export class RunAudit {
       this.findings.problem('RELEASE', index, `generator ${b.generatorSha256} was released and never made`);
     const most = this.policy?.release.maxImages ?? Infinity;
     if (b.images > most) this.findings.problem('RELEASE', index, `${b.images} images left; the policy has ${most}`);
+    this.gate.released(index, b.generatorSha256);
     this.releases.push({ index, ...b });
   }
 
