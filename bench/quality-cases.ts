@@ -120,11 +120,14 @@ export function realTraining(cohort: Cohort): LabelledImages {
 /** Numbers that decide how good and how long; everything else follows from the case. */
 export interface Settings {
   readonly fitSteps: number;
+  readonly fitLr: number;
   readonly fitPerClass: number;
   readonly frequencies: number;
   /** Moment rounds in a critic's features. */
   readonly criticRounds: number;
   readonly criticFitSteps: number;
+  /** Steps of the fit after the last critic round. */
+  readonly criticLastSteps: number;
   readonly criticSteps: number;
   /** Rounds of discriminators after that. */
   readonly rounds: number;
@@ -144,10 +147,12 @@ export interface Settings {
 /** Rounds of discriminators after the moment round. */
 const PRIVATE: Settings = {
   fitSteps: 400,
+  fitLr: 0.003,
   fitPerClass: 30,
   frequencies: 400,
   criticRounds: 0,
   criticFitSteps: 150,
+  criticLastSteps: 150,
   criticSteps: 250,
   rounds: 100,
   momentShare: 0.3,
@@ -197,7 +202,10 @@ export function settingsOf({ data, epsilon, placement, sites }: QualityCase): Se
 }
 
 /** Steps that the moment round alone is given: those of all fits, and half as many as there are rounds of discriminators. */
-const stepsAlone = (s: Settings): number => s.fitSteps + s.criticRounds * s.criticFitSteps + Math.round(s.rounds / 2);
+const stepsAlone = (s: Settings): number => {
+  const critics = s.criticRounds === 0 ? 0 : (s.criticRounds - 1) * s.criticFitSteps + s.criticLastSteps;
+  return s.fitSteps + critics + Math.round(s.rounds / 2);
+};
 
 /** The policy of a case. Epsilon is exact: noise is calibrated so that the policy's own steps spend it. */
 export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Settings): CheckedPolicy {
@@ -273,7 +281,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
       noiseMultiplier: noise.moments,
       fitSteps: alone ? stepsAlone(s) : s.fitSteps,
       fitBatch: s.fitPerClass * classes.length,
-      lr: 0.003,
+      lr: s.fitLr,
       ...(criticRounds > 0 && {
         critic: {
           rounds: criticRounds,
@@ -287,6 +295,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
           batch: 100,
           lr: 0.001,
           fitSteps: s.criticFitSteps,
+          lastFitSteps: s.criticLastSteps,
           fitLr: 0.002,
         },
       }),

@@ -51,6 +51,8 @@ interface Measured {
   readonly coverage: number;
   readonly trtr: number;
   readonly seconds: number;
+  /** Of all threads: what the seconds would be on a machine without company, times its cores. */
+  readonly processorSeconds: number;
   readonly epsilon: number | null;
 }
 
@@ -117,6 +119,7 @@ async function runCase({ name, seeds, variants, folder, engine, report }: CaseRu
       ['density', 'ratio'],
       ['coverage', 'share'],
       ['seconds', 's'],
+      ['processorSeconds', 's of processor'],
     ];
     for (const [key, unit] of rows) {
       const values = results.map((r) => r[key] as number);
@@ -143,6 +146,10 @@ async function runCase({ name, seeds, variants, folder, engine, report }: CaseRu
   }
 }
 
+/** What a case has taken so far, runs before an interruption included. */
+type Taken = Pick<Measured, 'seconds' | 'processorSeconds'>;
+const NOTHING_TAKEN: Taken = { seconds: 0, processorSeconds: 0 };
+
 async function runOnce(
   c: QualityCase,
   variant: Variant,
@@ -158,10 +165,16 @@ async function runOnce(
   // Another policy is another run: settings that changed do not meet old stores.
   const parties = join(folder, policySha256(policy).slice(0, 16));
   mkdirSync(parties, { recursive: true });
-  const clock = join(parties, 'seconds.json');
-  const before = existsSync(clock) ? (JSON.parse(readFileSync(clock, 'utf8')) as number) : 0;
-  const began = performance.now();
-  const seconds = () => before + (performance.now() - began) / 1000;
+  const clock = join(parties, 'taken.json');
+  const before = existsSync(clock) ? (JSON.parse(readFileSync(clock, 'utf8')) as Taken) : NOTHING_TAKEN;
+  const [began, atFirst] = [performance.now(), process.cpuUsage()];
+  const taken = (): Taken => {
+    const { user, system } = process.cpuUsage(atFirst);
+    return {
+      seconds: before.seconds + (performance.now() - began) / 1000,
+      processorSeconds: before.processorSeconds + (user + system) / 1e6,
+    };
+  };
   const bar = progress(`${c.data} ${variant}`);
   const { rounds } = roundTermsOf(policy);
   const result = await simulate({
@@ -174,10 +187,10 @@ async function runOnce(
         bar.update((event.round + event.share) / rounds, `fit ${Math.round(100 * event.share)} %`);
       if (event.kind !== 'round-closed') return;
       bar.update((event.round + 1) / rounds, `round ${event.round + 1} of ${rounds}`);
-      writeFileSync(clock, JSON.stringify(seconds()));
+      writeFileSync(clock, JSON.stringify(taken()));
     },
   });
-  const trained = seconds();
+  const trained = taken();
   bar.stop();
   const { gan } = new GanGeneratorTrainer(engine, policy);
   const weights = result.generator.average;
@@ -195,7 +208,7 @@ async function runOnce(
   writeFileSync(join(folder, 'grid.png'), gridPng(synthetic, { columns: 16 }));
   const measured: Measured = {
     ...(await measure(engine, synthetic, await realOf(seed, cohort), cohort.test)),
-    seconds: trained,
+    ...trained,
     epsilon: c.epsilon === null ? null : Math.max(...result.epsilon.values()),
   };
   writeFileSync(done, JSON.stringify(measured));

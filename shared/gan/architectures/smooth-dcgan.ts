@@ -16,11 +16,17 @@ const TRUNK = 256;
 const KERNEL = { kernel: 4, stride: 2 };
 /**
  * First weights are small before a batch normalisation, which undoes their scale but not the length of a step relative
- * to it: with these the generator learns at the pace the moment round's few hundred steps need.
+ * to it: with these the generator learns at the pace the moment round's few thousand steps need.
  */
 const FIRST = { dense: 0.58, up: 0.41, image: 1.41 };
 
-/** [size, size]: what a column of an image is multiplied with to be convolved with [1, 2, 1] / 4; at the border the border's own value counts once more. */
+/** What a label counts beside a latent in the first layer: classes part early, and a fit has few steps. docs/log.md. */
+const LABEL_GAIN = 4;
+
+/**
+ * [size, size]: what a column of an image is multiplied with to be convolved with [1, 2, 1] / 4; at the border the border's
+ * own value counts once more.
+ */
 function binomial(size: number): Float32Array {
   const taps = new Float32Array(size * size);
   for (let i = 0; i < size; i++)
@@ -51,7 +57,7 @@ export const smoothDcgan: Architecture = {
     const levels = imageSize === 64 ? 3 : 2;
     const start = imageSize >> levels;
     let filters = generatorWidth << (levels - 1);
-    const input = tf.concat<Tensor2D>([latents, oneHot], 1);
+    const input = tf.concat<Tensor2D>([latents, tf.mul<Tensor2D>(oneHot, LABEL_GAIN)], 1);
     const trunk = tf.relu(
       net.batchNorm('trunk-norm', net.dense('trunk', input, TRUNK, { bias: false, gain: FIRST.dense })),
     );
