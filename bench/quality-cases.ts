@@ -26,6 +26,8 @@ export interface QualityCase {
   readonly target?: number;
   /** Absent: every site has a discriminator, and all of the noise, of its own. */
   readonly placement?: 'pooled';
+  /** Rounds of discriminators after the moment round, in place of a critic round. */
+  readonly discriminators?: true;
   /** Absent: five sites with all images. */
   readonly sites?: { readonly count: number; readonly images: number };
 }
@@ -36,6 +38,7 @@ export const CASES: Readonly<Record<string, QualityCase>> = {
   'mednist-10': { data: 'mednist', epsilon: 10, target: 0.95 },
   'mnist-10': { data: 'mnist', epsilon: 10, target: 0.88 },
   'mnist-1': { data: 'mnist', epsilon: 1, target: 0.82 },
+  'mnist-10-discriminators': { data: 'mnist', epsilon: 10, discriminators: true },
   'mnist-10-pooled': { data: 'mnist', epsilon: 10, placement: 'pooled' },
   'mnist-1-pooled': { data: 'mnist', epsilon: 1, placement: 'pooled' },
   'mnist-1-twenty': { data: 'mnist', epsilon: 1, sites: TWENTY_SMALL },
@@ -128,6 +131,7 @@ export interface Settings {
   readonly criticFitSteps: number;
   /** Steps of the fit after the last critic round. */
   readonly criticLastSteps: number;
+  readonly criticFitLr: number;
   readonly criticSteps: number;
   /** Rounds of discriminators after that. */
   readonly rounds: number;
@@ -144,15 +148,16 @@ export interface Settings {
   readonly momentWeight: number;
 }
 
-/** Rounds of discriminators after the moment round. */
+/** Rounds of discriminators after the moment round; the moment term stays: without it every class falls on one image. */
 const PRIVATE: Settings = {
-  fitSteps: 400,
-  fitLr: 0.003,
+  fitSteps: 2000,
+  fitLr: 0.006,
   fitPerClass: 30,
   frequencies: 400,
   criticRounds: 0,
   criticFitSteps: 150,
   criticLastSteps: 150,
+  criticFitLr: 0.002,
   criticSteps: 250,
   rounds: 100,
   momentShare: 0.3,
@@ -167,38 +172,25 @@ const PRIVATE: Settings = {
   momentWeight: 3,
 };
 
-/** Critic rounds after the moment round, and no discriminators. */
-const CRITIC: Settings = { ...PRIVATE, fitSteps: 300, criticRounds: 3, rounds: 0, warmup: 0, momentShare: 1 };
-
-/** Without a mechanism: small batches as usual, and the moment term stays: without it every class fell on one image. */
-const OPEN: Settings = {
+/** One critic round after the moment round, and no discriminators: long fits, and the time goes into nothing else. */
+const CRITIC: Settings = {
   ...PRIVATE,
-  rounds: 150,
-  warmup: 20,
-  batch: 64,
-  fakes: 64,
-  discriminatorWidth: 32,
-  lrD: 5e-4,
+  criticRounds: 1,
+  criticLastSteps: 1200,
+  rounds: 0,
+  warmup: 0,
+  momentShare: 1,
 };
 
-/** Small sets and small budgets want less of what costs time or noise. */
-export function settingsOf({ data, epsilon, placement, sites }: QualityCase): Settings {
-  if (epsilon === null) return data === 'pneumonia' ? { ...OPEN, fitSteps: 250, momentWeight: 15 } : OPEN;
-  // Pooled sums and small sites: moments alone are pooled, since that is what they are compared in.
-  if ((data === 'mnist' && epsilon > 1) || placement === 'pooled' || sites) return CRITIC;
-  const moments = epsilon <= 1 ? { momentShare: 0.6 } : {};
-  if (data === 'pneumonia')
-    return {
-      ...PRIVATE,
-      ...moments,
-      fitSteps: 250,
-      fitPerClass: 100,
-      rounds: 40,
-      batch: 200,
-      lrG: 1e-4,
-      momentWeight: 15,
-    };
-  return { ...PRIVATE, ...moments, ...(data === 'mednist' ? { fitSteps: 600, fitPerClass: 40 } : {}) };
+/** Without a mechanism the same, for as long as there is time. */
+const OPEN: Settings = { ...CRITIC, fitSteps: 3000, criticLastSteps: 1500 };
+
+export function settingsOf({ data, epsilon, discriminators }: QualityCase): Settings {
+  if (discriminators) return PRIVATE;
+  // Two classes and small sites: more of each class in a batch, and sooner done.
+  if (data === 'pneumonia') return { ...CRITIC, fitSteps: 800, criticLastSteps: 400, fitPerClass: 100 };
+  const own = data === 'mednist' ? { fitPerClass: 40 } : {};
+  return { ...(epsilon === null ? OPEN : CRITIC), ...own };
 }
 
 /** Steps that the moment round alone is given: those of all fits, and half as many as there are rounds of discriminators. */
@@ -296,7 +288,7 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
           lr: 0.001,
           fitSteps: s.criticFitSteps,
           lastFitSteps: s.criticLastSteps,
-          fitLr: 0.002,
+          fitLr: s.criticFitLr,
         },
       }),
     },

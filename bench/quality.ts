@@ -76,7 +76,8 @@ export const bench: Bench = {
     if (!Number.isInteger(seeds) || seeds < 1) throw new FedError('PARAMETER_INVALID', '--seeds wants 1 or more');
     if (!variants.every((v) => (VARIANTS as readonly string[]).includes(v)))
       throw new FedError('PARAMETER_INVALID', `--variant wants ${VARIANTS.join(' or ')}`);
-    const engine = await openEngine('cpu');
+    const threads = flag('--threads', '');
+    const engine = await openEngine('cpu', threads === '' ? {} : { threads: Number(threads) });
     try {
       for (const name of names) await runCase({ name, seeds, variants, folder, engine, report });
     } finally {
