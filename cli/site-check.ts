@@ -84,11 +84,9 @@ export async function checkData(o: DataOptions, against: CheckAgainst): Promise<
     refused: byReason(bad),
     masked: seen.masked,
     findings: [
-      ...(withdrawn.count > 0
-        ? [`Withdrawn, and left out of what is counted here: ${withdrawn.count}.`]
-        : []),
+      ...(withdrawn.count > 0 ? [`Withdrawn, and left out of what is counted here: ${withdrawn.count}.`] : []),
       ...(unlabelled ? ['No labels are given, so modalities are counted as classes.'] : []),
-      ...findingsOf(policy, siteId, { perClass, patients, bad: bad.length }),
+      ...findingsOf(policy, siteId, { perClass, patients, bad }),
     ],
     size: policy === undefined ? null : siteSize(policy, siteId, patients, holders),
   };
@@ -139,10 +137,13 @@ function byReason(bad: readonly BadFile[]): { reason: string; files: number }[] 
   return [...counts].map(([reason, files]) => ({ reason, files })).toSorted((a, b) => b.files - a.files);
 }
 
+/** How `burned-in.ts` says that it refuses. */
+const WRITTEN = /text is burned into its pixels/;
+
 function findingsOf(
   policy: CheckedPolicy | undefined,
   siteId: string | undefined,
-  { perClass, patients, bad }: { perClass: Int32Array; patients: number; bad: number },
+  { perClass, patients, bad }: { perClass: Int32Array; patients: number; bad: readonly BadFile[] },
 ): string[] {
   const found: string[] = [];
   if (policy !== undefined) {
@@ -156,7 +157,11 @@ function findingsOf(
     if (patients > patientsAtMost)
       found.push(`There are ${patients} patients; the policy’s numbers hold for at most ${patientsAtMost}.`);
   }
-  if (bad > 0) found.push(`${bad} files cannot be used; --on-bad-file skip leaves them out.`);
+  if (bad.length > 0)
+    found.push(`${counted(bad.length, 'file')} cannot be used; --on-bad-file skip leaves out what cannot.`);
+  const written = bad.filter(({ reason }) => WRITTEN.test(reason)).length;
+  if (written > 0)
+    found.push(`${counted(written, 'file')} of these for text in the picture: --burned-in mask paints over it, where the policy allows that. Look at what passes.`); // prettier-ignore
   return found;
 }
 
@@ -168,7 +173,9 @@ const SHOWN = 20;
 export function dataText(r: DataReport): string {
   const unit = r.patientsKnown
     ? counted(r.patients, 'patient')
-    : 'no patient is named, so that every image counts as a patient of its own and the claim protects single images';
+    : r.patients < r.images
+      ? `at most ${counted(r.patients, 'patient')}: some images name none, and each of those counts as a patient of its own`
+      : 'no patient is named, so that every image counts as a patient of its own and the claim protects single images';
   return [
     `${counted(r.images, 'image')}, ${unit}`,
     ...r.modalities.map((m) => `  modality ${m.name}: ${counted(m.files, 'file')}, ${counted(m.images, 'image')}`),
