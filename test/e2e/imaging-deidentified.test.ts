@@ -2,7 +2,7 @@
  * De-identification by construction: files in which every text that may name somebody carries a mark. Nothing that is passed on,
  * kept or said holds one.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { globSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serialize } from 'node:v8';
 import { gzipSync } from 'node:zlib';
@@ -11,7 +11,7 @@ import { DecodePool } from '../../site-agent/imaging/decode-pool.ts';
 import type { DecodeSettings } from '../../site-agent/imaging/decode-file.ts';
 import { openDicom } from '../../site-agent/imaging/dicom/dicom-image.ts';
 import { type DatasetOptions, readPrivateImages } from '../../site-agent/imaging/read-dataset.ts';
-import { type Ended, cli, temporaryFolder } from '../support/cli-rig.ts';
+import { type Ended, cli, startProcess, temporaryFolder, tinyPolicy } from '../support/cli-rig.ts';
 import { bodyPart, writeDicomPhantoms } from '../support/dicom-folder.ts';
 import type { Elements } from '../support/dicom-write.ts';
 import { niftiFile } from '../support/nifti-write.ts';
@@ -118,6 +118,34 @@ test('what is kept in memory and in the cache, and what is said of bad files, ho
   for (const file of readdirSync(root.path).filter((name) => name.startsWith('cache.')))
     expect([file, holds(readFileSync(root.at(file)))]).toEqual([file, false]);
 }, 60_000);
+
+test('the heap of a process that has read an archive holds no mark, and one that kept a file’s text does', async () => {
+  const child = join(import.meta.dirname, '../support/heap-child.ts');
+  const dump = async (name: string, ...leak: string[]) => {
+    const file = root.at(name);
+    const { code, out, err } = await startProcess(process.execPath, [child, root.at('archive'), file, ...leak]).ended;
+    expect([code, out, err]).toEqual([0, `8 images, ${leak.length > 0 ? 'careless' : 'careful'}\n`, '']);
+    return holds(readFileSync(file));
+  };
+  expect(await dump('careful.heapsnapshot')).toBe(false);
+  expect(await dump('careless.heapsnapshot', 'STUDY0/IM0')).toBe(true);
+}, 240_000);
+
+test('a run on such archives leaves no mark in anything it writes or prints', async () => {
+  const policy = tinyPolicy((p) => Object.assign(p, { imaging: { recipe: 'ct-soft-tissue', burnedIn: 'accept' } }));
+  writeFileSync(root.at('policy.json'), policy);
+  for (const site of ['p', 'q', 'r'])
+    writeDicomPhantoms(root.at(site), { patients: 8, site, classes: CLASSES, more: (patient, label) => ({ ...marked(patient), '00180015': ['CS', bodyPart(label)] }) }); // prettier-ignore
+  const data = ['p', 'q', 'r'].map((site) => root.at(site));
+  const run = ['--policy', root.at('policy.json'), '--out', root.at('run'), '--images', '8'];
+  const { code, out, err } = await cli('simulate', '--data', ...data, '--label-tag', 'BodyPartExamined', ...run);
+  expect([code, holds(out + err)], err).toEqual([0, false]);
+  const files = globSync('**/*', { cwd: root.at('run') }).filter((file) => statSync(root.at('run', file)).isFile());
+  expect(files.length).toBeGreaterThan(5);
+  for (const file of files) expect([file, holds(readFileSync(root.at('run', file)))]).toEqual([file, false]);
+  // Control: the same look finds the marks of what went in.
+  expect(holds(readFileSync(root.at('p', 'STUDY0', 'IM0')))).toBe(true);
+}, 240_000);
 
 test('what the command line prints holds no mark', async () => {
   const clean = (ended: Ended) => [ended.code, holds(ended.out + ended.err)];
