@@ -90,8 +90,11 @@ const siteOf = ({ policy, roster, keys }: Scene, siteId: string) =>
     nowMs: () => 0,
   });
 
-export const updateOf = (index: number, length: number): Float32Array =>
-  Float32Array.from({ length }, (_, i) => Math.sin(i * 0.37 + index) / 1000);
+export function updateOf(index: number, length: number): Float32Array {
+  const update = new Float32Array(length);
+  for (let i = 0; i < length; i++) update[i] = Math.sin(i * 0.37 + index) / 1000;
+  return update;
+}
 
 const spooled = (bytes: Uint8Array): SpooledTensor => ({
   bytes: bytes.length,
@@ -106,7 +109,8 @@ export interface Timed {
   readonly site: ReadonlyMap<string, number>;
   /** Of the first site, all phases: what the processor was busy with it, on all threads. */
   readonly processor: number;
-  /** The same of the last phase at the coordinator: unmasking. */
+  /** The same of the coordinator, and of its last phase: unmasking. */
+  readonly coordinating: number;
   readonly unmasking: number;
   /** By phase, for all sites together. */
   readonly coordinator: ReadonlyMap<string, number>;
@@ -122,18 +126,18 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
   const scene = sceneOf(o);
   const { plan, policy, roster } = scene;
   const ids = plan.invited;
-  const coordinator = secaggCoordinator({ policy, terms: roundTermsOf(policy), roster: () => roster });
+  const hub = secaggCoordinator({ policy, terms: roundTermsOf(policy), roster: () => roster });
   const schemes = new Map(ids.map((id) => [id, siteOf(scene, id)]));
   const secrets = new Map<string, Uint8Array | null>();
   const past = new Map<number, Map<string, PhaseAnswer>>();
   const earlier = async (phase: number) => past.get(phase) ?? new Map<string, PhaseAnswer>();
   const site = new Map<string, number>();
-  let processor = 0;
-  const coordinating = new Map<string, number>();
+  let [processor, coordinating] = [0, 0];
+  const coordinator = new Map<string, number>();
   const add = (to: Map<string, number>, kind: string, since: number) =>
     to.set(kind, (to.get(kind) ?? 0) + performance.now() - since);
   let [up, down] = [0, 0];
-  let downlinks = coordinator.open(plan);
+  let downlinks = hub.open(plan);
   for (let phase = 0; ; phase++) {
     const { kind } = phaseOf(plan, phase);
     const answers = new Map<string, PhaseAnswer>();
@@ -163,8 +167,9 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
       }
       secrets.set(siteId, made.secret);
       const answer = { body, tensor: tensor === null ? null : spooled(tensor) };
+      const before = process.cpuUsage();
       const checking = performance.now();
-      await coordinator.check({
+      await hub.check({
         plan,
         phase,
         siteId,
@@ -174,16 +179,18 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
         integerLimit: null,
         earlier,
       });
-      add(coordinating, kind, checking);
+      add(coordinator, kind, checking);
+      coordinating += millisecondsOf(process.cpuUsage(before));
       answers.set(siteId, answer);
     }
     past.set(phase, answers);
     const busy = process.cpuUsage();
     const closing = performance.now();
-    const result = await coordinator.close({ plan, phase, length: o.length, integers: false, answers, earlier });
-    add(coordinating, kind, closing);
+    const result = await hub.close({ plan, phase, length: o.length, integers: false, answers, earlier });
+    add(coordinator, kind, closing);
     const unmasking = millisecondsOf(process.cpuUsage(busy));
-    if ('sum' in result) return { site, processor, unmasking, coordinator: coordinating, up, down, ...result };
+    coordinating += unmasking;
+    if ('sum' in result) return { site, processor, coordinating, unmasking, coordinator, up, down, ...result };
     downlinks = (result.next as NextPhase).downlinks;
   }
 }
