@@ -65,8 +65,10 @@ export class PooledSiteComputation implements SiteComputation, PooledSteps {
     const { length } = this.#gan.discriminator.layout;
     if (weights.length !== length)
       throw new FedError('PARAMETER_INVALID', `a discriminator of ${weights.length} parameters, not ${length}`);
-    if (!weights.every((w) => Math.abs(w) <= MAX_PARAMETER))
-      throw new FedError('PARAMETER_INVALID', `a discriminator parameter is beyond ${MAX_PARAMETER}`);
+    for (let i = 0; i < length; i++)
+      // A comparison with NaN is false.
+      if (!(Math.abs(weights[i]) <= MAX_PARAMETER))
+        throw new FedError('PARAMETER_INVALID', `a discriminator parameter is beyond ${MAX_PARAMETER}`);
   }
 
   discriminatorEvent(): PrivacyEvent {

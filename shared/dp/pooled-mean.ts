@@ -25,6 +25,8 @@ export function pooledGradient(
   if (!(pooled.over > 0 && fakes.over > 0 && stepsPerClip > 0) || pooled.sum.length !== fakes.sum.length)
     throw new FedError('PARAMETER_INVALID', `over ${pooled.over} and ${fakes.over}`);
   const unit = clipNorm / stepsPerClip / pooled.over;
-  const values = Float32Array.from(pooled.sum, (x, i) => x * unit + fakes.sum[i] / fakes.over);
+  // Written out: `from` with a callback takes ten times as long.
+  const values = new Float32Array(pooled.sum.length);
+  for (let i = 0; i < values.length; i++) values[i] = pooled.sum[i] * unit + fakes.sum[i] / fakes.over;
   return { values, clipNorm, noiseMultiplier } as NoisedGradient;
 }

@@ -59,11 +59,19 @@ export function stepDiscriminator(
   gradient: NoisedGradient,
   { learningRate, beta1, beta2, weightDecay, averageDecay }: DiscriminatorOptimiser,
 ): DiscriminatorState {
-  const before = weightDecay === 0 ? state.parameters : state.parameters.map((w) => (1 - weightDecay) * w);
+  const before = weightDecay === 0 ? state.parameters : scaled(state.parameters, 1 - weightDecay);
   const { weights, state: next } = adam({ learningRate, beta1, beta2 }).update(before, gradient.values, state);
-  const parameters = weights.map((w) => Math.max(-MAX_PARAMETER, Math.min(MAX_PARAMETER, w)));
+  const parameters = new Float32Array(weights.length);
+  for (let i = 0; i < parameters.length; i++)
+    parameters[i] = Math.max(-MAX_PARAMETER, Math.min(MAX_PARAMETER, weights[i]));
   const average = averageDecay === 0 ? parameters : movingAverage(state.average, parameters, averageDecay);
   return { ...next, parameters, average } as DiscriminatorState;
+}
+
+function scaled(values: Float32Array, by: number): Float32Array {
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = by * values[i];
+  return out;
 }
 
 function allFinite(values: Float32Array): boolean {

@@ -60,11 +60,15 @@ function shifting(limit: number, maxSites: number): ValueCodec {
     width,
     encode(update) {
       if (!(update instanceof Int32Array)) throw new FedError('PARAMETER_INVALID', 'floats where whole numbers belong');
-      return Uint32Array.from(update, (v) => Math.min(limit, Math.max(-limit, v)) + limit);
+      const words = new Uint32Array(update.length);
+      for (let i = 0; i < words.length; i++) words[i] = Math.min(limit, Math.max(-limit, update[i])) + limit;
+      return words;
     },
     decode(sums, contributors) {
       requireAtMost(sums, 2 * limit * contributors);
-      return Float64Array.from(sums, (v) => v - limit * contributors);
+      const values = new Float64Array(sums.length);
+      for (let i = 0; i < values.length; i++) values[i] = sums[i] - limit * contributors;
+      return values;
     },
   };
 }
