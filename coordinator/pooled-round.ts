@@ -103,6 +103,7 @@ interface Summed {
 /** Phase after phase until the last step's sum is in the discriminator. */
 async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): Promise<Summed | null> {
   const work = new Ahead(p, opened);
+  let kept = 0;
   for (let record = opened; ;) {
     // The fakes' part is worked out while the sites work out theirs.
     void work.fakes();
@@ -125,7 +126,8 @@ async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): 
     }
     const entered = await tools.enterNext(p, record, next, also ?? undefined);
     if (after) tellStep(p, record, step, after.fakes);
-    await forgetSummed(p, record);
+    await forgetSummed(p, record, kept);
+    kept = entered.phase;
     record = entered;
   }
 }
@@ -209,12 +211,15 @@ function tellStep(p: RoundParts, { plan }: RoundRecord, { index, contributors }:
   p.emit({ kind: 'discriminator-step', round, step: index + 1, of, contributors, fakes });
 }
 
-/** Uploads and discriminators of steps that are in: nobody can ask for them any more. */
-async function forgetSummed(p: RoundParts, { plan, phase }: RoundRecord): Promise<void> {
+/**
+ * Uploads and discriminators of steps that are in: nobody can ask for them any more.
+ * @param since - phases before this one were seen to already.
+ */
+async function forgetSummed(p: RoundParts, { plan, phase }: RoundRecord, since: number): Promise<void> {
   const { runId, round, attempt } = plan;
   const { answers, run } = await p.store.transaction(async (tx) => ({
     answers: await Promise.all(
-      Array.from({ length: phase + 1 }, (_, earlier) => tx.answers({ runId, round, attempt, phase: earlier })),
+      Array.from({ length: phase + 1 - since }, (_, i) => tx.answers({ runId, round, attempt, phase: since + i })),
     ),
     run: await tx.run(runId),
   }));

@@ -227,9 +227,17 @@ export class Outbox {
   addShare(k: AttemptKey, step: number, bytes: Uint8Array): void {
     if (this.share(k, step) !== null)
       throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} step ${step}`);
-    this.#run('INSERT INTO shares VALUES (?, ?, ?, ?, ?)', k.runId, k.round, k.attempt, step, bytes);
     const older = 'DELETE FROM shares WHERE run = ? AND (round < ? OR (round = ? AND (attempt < ? OR step < ?)))';
-    this.#run(older, k.runId, k.round, k.round, k.attempt, step);
+    // Together they are one sync of the disk; what there was stays when either fails.
+    this.#db.exec('BEGIN IMMEDIATE');
+    try {
+      this.#run('INSERT INTO shares VALUES (?, ?, ?, ?, ?)', k.runId, k.round, k.attempt, step, bytes);
+      this.#run(older, k.runId, k.round, k.round, k.attempt, step);
+      this.#db.exec('COMMIT');
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      throw error;
+    }
   }
 
   answer(k: AttemptKey, phase: number): StoredAnswer | null {
