@@ -26,11 +26,16 @@ import { joinWithInvite } from '../site-agent/shell/join.ts';
 import { Ledger } from '../site-agent/shell/ledger.ts';
 import { Outbox } from '../site-agent/shell/outbox.ts';
 
+export interface Busy {
+  readonly computing: number;
+  readonly beyond: number;
+}
+
 /** What a party tells the bench. */
 export type Told =
   | { readonly kind: 'invites'; readonly invites: Readonly<Record<string, string>> }
-  /** Somebody computed from `start` to `end`, milliseconds. */
-  | { readonly kind: 'computed'; readonly who: string; readonly start: number; readonly end: number }
+  /** Somebody computed from `start` to `end`, milliseconds; processor time of that, and of all else since the last. */
+  | { readonly kind: 'computed'; readonly start: number; readonly end: number; readonly busy: Busy }
   /** A step's sum was applied at this time; `at` of the first is when the round opened. */
   | { readonly kind: 'step'; readonly at: number }
   | { readonly kind: 'noise'; readonly ms: number }
@@ -39,11 +44,20 @@ export type Told =
 const RUN_ID = '4a4f2a0e-0d52-4e57-9a2a-6b0c2f4f9d11';
 const tell = (told: Told): void => void process.send?.(told);
 const now = (): number => performance.timeOrigin + performance.now();
+/** Of this process, all threads, milliseconds. */
+function processorTime(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+let computedAt = 0;
 /** Runs a computation and tells when. */
-async function timed<T>(who: string, compute: () => Promise<T>): Promise<T> {
-  const start = now();
+async function timed<T>(compute: () => Promise<T>): Promise<T> {
+  const [start, before] = [now(), processorTime()];
   const made = await compute();
-  tell({ kind: 'computed', who, start, end: now() });
+  const after = processorTime();
+  const busy = { computing: after - before, beyond: before - computedAt };
+  computedAt = after;
+  tell({ kind: 'computed', start, end: now(), busy });
   return made;
 }
 
@@ -62,7 +76,7 @@ async function coordinate(sites: readonly string[]): Promise<void> {
   const identity = await IdentityService.open(keys, new MemoryIdentityStore(), systemClock);
   const trainer = new GanPooledTrainer(engine, policy);
   const fakesStep = trainer.fakesStep.bind(trainer);
-  trainer.fakesStep = (...args) => timed('coordinator', () => fakesStep(...args));
+  trainer.fakesStep = (...args) => timed(() => fakesStep(...args));
   const coordinator = new Coordinator({
     policy,
     runId: RUN_ID,
@@ -104,7 +118,7 @@ async function takePart(siteId: string, invite: string): Promise<void> {
   );
   const computation = await PooledSiteComputation.open({ engine, policy, siteId, images, random: secureBytes });
   const share = computation.share.bind(computation);
-  computation.share = (...args) => timed(siteId, () => share(...args));
+  computation.share = (...args) => timed(() => share(...args));
   const privacy = policy.privacy.mechanism === 'dp-sgd' ? policy.privacy : { epsilon: 1, delta: 1e-5 };
   const agent = new SiteAgent({
     siteId,

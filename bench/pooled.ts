@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { FedError } from '../shared/errors.ts';
 import type { BenchRow } from './run.ts';
-import type { Told } from './pooled-party.ts';
+import type { Busy, Told } from './pooled-party.ts';
 
 type Report = (row: BenchRow) => void;
 const SITES = ['site-1', 'site-2', 'site-3'];
@@ -32,6 +32,9 @@ async function run(args: string[], report: Report): Promise<void> {
     target: '< 20',
     holds: median(beyond) < 0.2,
   });
+  const [computing, other] = [median(steps.map((s) => s.busy.computing)), median(steps.map((s) => s.busy.beyond))];
+  report({ case: `${name}: processor time of computing, four processes`, value: computing, unit: 'ms' });
+  report({ case: `${name}: processor time beyond computing, four processes`, value: other, unit: 'ms' });
   report({
     case: 'noise and dither of 138,000 values, drawn while the network computes',
     value: median(noise),
@@ -51,6 +54,8 @@ interface Step {
   /** Milliseconds from one applied sum to the next. */
   readonly wall: number;
   readonly computing: number;
+  /** Processor time, of all four processes. */
+  readonly busy: Busy;
 }
 
 async function play(batch: number): Promise<{ steps: Step[]; noise: number[] }> {
@@ -89,13 +94,15 @@ async function play(batch: number): Promise<{ steps: Step[]; noise: number[] }> 
 }
 
 /** Between two sums that were applied lies one step: everybody's gradients, and the way to the next sum. */
-function stepsOf(applied: readonly number[], computed: readonly { start: number; end: number }[]): Step[] {
+function stepsOf(applied: readonly number[], computed: readonly { start: number; end: number; busy: Busy }[]): Step[] {
   return applied.slice(1, STEPS).map((end, i) => {
     const begin = applied[i];
     const within = computed.filter((c) => c.end > begin && c.end <= end);
     const first = Math.min(...within.map((c) => c.start));
     const last = Math.max(...within.map((c) => c.end));
-    return { wall: end - begin, computing: last - Math.max(begin, first) };
+    const total = (of: keyof Busy) => within.reduce((sum, { busy }) => sum + busy[of], 0);
+    const busy = { computing: total('computing'), beyond: total('beyond') };
+    return { wall: end - begin, computing: last - Math.max(begin, first), busy };
   });
 }
 
