@@ -33,6 +33,9 @@ export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
   const maxSteps = steps + SPARE_STEPS;
   const delta = base.privacy.mechanism === 'dp-sgd' ? base.privacy.delta : 1e-5;
   const sites = from.sites.map((facts) => [facts.siteId, siteNumbers(base, facts, maxSteps, delta)] as const);
+  // A gate that could not tell anything of so few patients is left out.
+  const { gate: asked } = base.release;
+  const gate = asked !== null && from.sites.every((s) => s.patients >= asked.leastPatients) ? asked : null;
   const imagesPerPatient = Math.min(base.privacy.imagesPerPatient, from.imagesPerPatient);
   return {
     ...base,
@@ -44,9 +47,13 @@ export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
     sites: Object.fromEntries(sites),
     aggregation: aggregationFor(base.aggregation, from.sites.length),
     ...(base.log && { log: { witnessQuorum: quorumFor(base.log.witnessQuorum, from.sites.length) } }),
+    release: { ...base.release, gate },
     evaluation: { publicTestSet: { source: 'held out by the demonstration; at no site' } },
     why: {
-      ...base.why,
+      ...Object.fromEntries(
+        Object.entries(base.why).filter(([path]) => gate !== null || !path.startsWith('release.gate.')),
+      ),
+      ...(gate === null && { 'release.gate': 'none: a demonstration’s images are public' }),
       sites: 'classes and patients as dealt: a demonstration’s images are public, so they may be counted',
       'labels.distribution': 'shares of the classes in the held-out part, which is public',
       'privacy.unit': from.patientsKnown

@@ -45,11 +45,13 @@ function epsilonFinding(limit: number, sites: readonly SiteEvidence[]): GateFind
   const without = sites.filter((s) => s.epsilon === null).map((s) => s.siteId);
   const say = holds
     ? `No site has spent more than ${show(most)}; the policy has ${show(limit)}.`
-    : !Number.isFinite(limit)
-      ? 'The policy has no privacy mechanism: epsilon is infinite.'
-      : without.length > 0
-        ? `${without.join(', ')} stated no finite epsilon.`
-        : `A site has spent ${show(most)}, ${show(most - limit)} more than the policy's ${show(limit)}.`;
+    : sites.length === 0
+      ? 'No site has stated what it has spent.'
+      : !Number.isFinite(limit)
+        ? 'The policy has no privacy mechanism: epsilon is infinite.'
+        : without.length > 0
+          ? `${without.join(', ')} stated no finite epsilon.`
+          : `A site has spent ${show(most)}, ${show(most - limit)} more than the policy's ${show(limit)}.`;
   return finding('epsilon', limit, most, 'epsilon', holds, say);
 }
 

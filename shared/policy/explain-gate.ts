@@ -20,7 +20,7 @@ export function gateLines(policy: DeepReadonly<Policy>): string[] {
       : `${signOff.needed} of these people have to sign: ${signOff.people.map((p) => p.name).join(', ')}.`;
   return [
     `Images leave only when the log verifies, no site has spent more than the policy's epsilon, every site that took part ` +
-      `and at least ${gate.minSites} have judged ${gate.images} images, and no two images of a class are alike by more than ` +
+      `and at least ${gate.minSites} have judged ${gate.images} images, and in no class are two images alike by more than ` +
       `${diversity.similarityAtMost} (MS-SSIM) in the mean. ${people}`,
     `Each site is asked two things once, and says yes or no: are there copies of more than ` +
       `${percent(memorisation.shareAtMost)} of its training patients (nearer than ${memorisation.distance} of the usual ` +
@@ -38,4 +38,4 @@ export function gateLines(policy: DeepReadonly<Policy>): string[] {
   ];
 }
 
-const percent = (x: number): string => `${Number((100 * x).toPrecision(3))} %`;
+const percent = (x: number): string => (x < 1e-6 ? 'less than 0.0001 %' : `${Number((100 * x).toPrecision(3))} %`);

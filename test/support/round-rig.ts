@@ -85,7 +85,11 @@ export function testPolicy(o: {
   };
   // Reasons of what another scheme needs go with it.
   file.why = Object.fromEntries(
-    Object.entries(file.why).filter(([path]) => !path.startsWith('aggregation.') || path.slice(12) in file.aggregation),
+    Object.entries(file.why).filter(
+      ([path]) =>
+        (!path.startsWith('aggregation.') || path.slice(12) in file.aggregation) &&
+        (o.gate !== undefined || !path.startsWith('release.gate.')),
+    ),
   );
   return loadPolicy(file, { availableSchemes: SCHEMES });
 }

@@ -24,7 +24,9 @@ const example = ({ privacy = {}, training = {}, sites, warmStart = { kind: 'none
   Object.assign(tree.privacy, { expectedBatch: 100, maxBatch: 5000, maxSteps: 4000 }, privacy);
   Object.assign(tree.training, training);
   tree.warmStart = warmStart;
-  for (const path of Object.keys(tree.why)) if (path.startsWith('warmStart.')) delete tree.why[path];
+  // Without the answers to the release gate: the manual knows of none.
+  tree.release.gate = null;
+  for (const path of Object.keys(tree.why)) if (/^warmStart\.|^release\.gate\./.test(path)) delete tree.why[path];
   return loadPolicy({ ...tree, ...(sites && { sites }) }, { availableSchemes: ['clear', 'secagg'] });
 };
 const { warmStart: warm } = JSON.parse(text) as { warmStart: Record<string, unknown> };
