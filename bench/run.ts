@@ -31,6 +31,7 @@ const BENCHES: Record<string, () => Promise<{ bench: Bench }>> = {
   imaging: () => import('./imaging.ts'),
   metrics: () => import('./metrics.ts'),
   aggregation: () => import('./aggregation.ts'),
+  release: () => import('./release.ts'),
 };
 
 const [name, ...args] = process.argv.slice(2);

@@ -127,7 +127,7 @@ export async function openIdentity({ dir, file }: CoordinatorFolder): Promise<Co
  * The folder's keys. They are made by `init` alone: another key in place of one that is lost would lock every site out.
  * @throws {FedError} STORE_CORRUPT when they are not there.
  */
-function existingSigningKeys(dir: string): SigningKeys {
+export function existingSigningKeys(dir: string): SigningKeys {
   if (!existsSync(keysPath(dir)))
     throw new FedError(
       'STORE_CORRUPT',

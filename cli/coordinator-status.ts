@@ -1,7 +1,7 @@
 /** Where a run stands, and what it made, read from its folder: also beside a coordinator that is running. */
 import { loadGeneratorState } from '../coordinator/generators.ts';
 import { SqliteStore } from '../coordinator/store/sqlite.ts';
-import type { GeneratorRecord, SiteRecord, Tx } from '../coordinator/store/store.ts';
+import type { GateRecord, GeneratorRecord, SiteRecord, Tx } from '../coordinator/store/store.ts';
 import { footingOf } from '../coordinator/witnesses.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
 import { headOfEntries } from '../shared/audit/log.ts';
@@ -37,7 +37,7 @@ export interface StoredStatus {
 export async function coordinatorStatus(folder: CoordinatorFolder): Promise<StoredStatus> {
   const { file, policy } = folder;
   await using parts = await openIdentity(folder);
-  const stored = await reading(folder, async (tx) => ({
+  const stored = await reading(storePath(folder.dir), async (tx) => ({
     run: await tx.run(file.runId),
     sites: await tx.sites(file.runId),
     head: await tx.logHead(file.runId),
@@ -48,7 +48,9 @@ export async function coordinatorStatus(folder: CoordinatorFolder): Promise<Stor
   const quorum = roundTermsOf(policy).witnessQuorum;
   const lastPlan = latest?.plan.checkpoint.size ?? null;
   const { roster } = parts.identity;
-  const footing = await reading(folder, (tx) => footingOf(tx, { runId: file.runId, lastPlan, roster, quorum }));
+  const footing = await reading(storePath(folder.dir), (tx) =>
+    footingOf(tx, { runId: file.runId, lastPlan, roster, quorum }),
+  );
   const records = new Map(stored.sites.map((s) => [s.siteId, s]));
   return {
     runId: file.runId,
@@ -95,30 +97,50 @@ export interface StoredRun {
   readonly log: readonly LogEntry[];
   /** Site to what it stated last; infinite without a mechanism. */
   readonly epsilon: ReadonlyMap<string, number>;
+  /** Null: it is not over. */
+  readonly outcome: 'completed' | 'stopped' | null;
+  /** The release gate's question, with its answers and signatures; null before it was asked. */
+  readonly gate: GateRecord | null;
 }
 
+/** Where a run's durable state lies: in a coordinator's folder, or in that of a simulation. */
+export interface StoredAt {
+  readonly runId: string;
+  /** Path of the SQLite store. */
+  readonly store: string;
+  /** Folder of its blobs. */
+  readonly blobs: string;
+}
+
+export const storedAt = ({ dir, file }: CoordinatorFolder): StoredAt => ({
+  runId: file.runId,
+  store: storePath(dir),
+  blobs: blobsPath(dir),
+});
+
 /** @throws {FedError} STORE_CORRUPT, LOG_INVALID */
-export async function readRun(folder: CoordinatorFolder): Promise<StoredRun> {
-  const { runId } = folder.file;
-  const { generator, log, sites } = await reading(folder, async (tx) => {
+export async function readRun({ runId, store, blobs }: StoredAt): Promise<StoredRun> {
+  const { generator, log, sites, outcome, gate } = await reading(store, async (tx) => {
     const run = await tx.run(runId);
     return {
       generator: run === null ? null : await tx.generator(runId, run.round),
       log: await tx.log(runId, 0, Number.MAX_SAFE_INTEGER),
       sites: await tx.sites(runId),
+      outcome: run?.outcome ?? null,
+      gate: run?.gate ?? null,
     };
   });
   if (generator === null) throw new FedError('STORE_CORRUPT', `run ${runId} has no generator`);
   headOfEntries(log);
-  const state = await loadGeneratorState(new FileBlobStore(blobsPath(folder.dir)), runId, generator);
+  const state = await loadGeneratorState(new FileBlobStore(blobs), runId, generator);
   const stated = sites.flatMap(({ siteId, epsilon }) =>
     epsilon ? [[siteId, epsilon.epsilon ?? Infinity] as const] : [],
   );
-  return { generator, state, log, epsilon: new Map(stated) };
+  return { generator, state, log, epsilon: new Map(stated), outcome, gate };
 }
 
-async function reading<T>(folder: CoordinatorFolder, body: (tx: Tx) => Promise<T>): Promise<T> {
-  const store = new SqliteStore(storePath(folder.dir));
+async function reading<T>(path: string, body: (tx: Tx) => Promise<T>): Promise<T> {
+  const store = new SqliteStore(path);
   try {
     return await store.transaction(body);
   } finally {

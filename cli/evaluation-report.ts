@@ -5,7 +5,7 @@ import type { MembershipInference } from '../shared/metrics/membership.ts';
 import type { ClassSimilarity } from '../shared/metrics/ms-ssim.ts';
 import type { TwoSampleTest } from '../shared/metrics/two-sample-test.ts';
 import { type Augmentation, type GroupAccuracy, type Utility, worstGroup } from '../shared/metrics/utility.ts';
-import { percent, type Section } from './sections.ts';
+import { type Said, type Section, sectionOf } from './document.ts';
 
 /** The sections of what was measured. @param classNames - of the sets. */
 export function evaluationSections(e: Evaluation, classNames: readonly string[]): Section[] {
@@ -16,15 +16,20 @@ export function evaluationSections(e: Evaluation, classNames: readonly string[])
     e.twoSample && twoSampleSection(e.twoSample),
     e.memorisation && memorisationSection(e.memorisation),
     e.membership && membershipSection(e.membership),
-  ].filter((section) => section !== undefined);
+  ]
+    .filter((section) => section !== undefined)
+    .map(sectionOf);
 }
+
+/** A share as people read it; NaN is a class that the test set lacks. */
+export const percent = (x: number): string => (Number.isNaN(x) ? 'none in the test set' : `${(100 * x).toFixed(1)} %`);
 
 const figure = (x: number, digits = 3): string => (Number.isFinite(x) ? x.toFixed(digits) : 'none');
 const points = (x: number): string =>
   Number.isNaN(x) ? 'none in the test set' : `${x < 0 ? '' : '+'}${(100 * x).toFixed(1)}`;
 const chance = (p: number): string => (p < 1e-4 ? 'below 0.0001' : p.toFixed(4));
 
-function utilitySection(u: Utility | Augmentation, classNames: readonly string[]): Section {
+function utilitySection(u: Utility | Augmentation, classNames: readonly string[]): Said {
   const title = 'Utility: what a classifier learns from them';
   const worst = (of: Utility, name: string) => {
     const group = worstGroup(of);
@@ -61,7 +66,7 @@ function utilitySection(u: Utility | Augmentation, classNames: readonly string[]
   };
 }
 
-function fidelitySection(f: Fidelity): Section {
+function fidelitySection(f: Fidelity): Said {
   const { onFeatures: a, onPixels: b } = f;
   const both = (name: string, of: (x: Fidelity['onFeatures']) => string) => [name, of(a), of(b)];
   const alone = (name: string, x: string) => [name, '', x];
@@ -91,7 +96,7 @@ function fidelitySection(f: Fidelity): Section {
 /** More alike than real images by this much, and beyond chance: a class that may have collapsed. */
 const MORE_ALIKE = 0.05;
 
-function diversitySection({ synthetic, real }: NonNullable<Evaluation['diversity']>): Section {
+function diversitySection({ synthetic, real }: NonNullable<Evaluation['diversity']>): Said {
   const alike = (s: ClassSimilarity, r: ClassSimilarity) =>
     s.similarity - r.similarity > Math.max(MORE_ALIKE, 3 * Math.hypot(s.standardError, r.standardError));
   const say = (c: ClassSimilarity) => (c.pairs === 0 ? 'fewer than two images' : figure(c.similarity));
@@ -107,7 +112,7 @@ function diversitySection({ synthetic, real }: NonNullable<Evaluation['diversity
   };
 }
 
-function twoSampleSection(t: TwoSampleTest): Section {
+function twoSampleSection(t: TwoSampleTest): Said {
   return {
     title: 'Two-sample test: can a network tell them from real images',
     paragraphs: [
@@ -116,7 +121,7 @@ function twoSampleSection(t: TwoSampleTest): Section {
   };
 }
 
-function memorisationSection(m: Memorisation): Section {
+function memorisationSection(m: Memorisation): Said {
   const row = (name: string, of: (x: Memorisation['synthetic']) => number) => [
     name,
     figure(of(m.synthetic)),
@@ -140,7 +145,7 @@ function memorisationSection(m: Memorisation): Section {
   };
 }
 
-function membershipSection(m: MembershipInference): Section {
+function membershipSection(m: MembershipInference): Said {
   const interval = ([low, high]: readonly [number, number]) => `${percent(low)} to ${percent(high)}`;
   return {
     title: 'Membership: can one tell who was trained on',

@@ -1,17 +1,18 @@
-/** From a coordinator's folder to what people look at: pictures, the generator as a file, images, log, summary. */
+/** From a coordinator's folder to what its own people look at: a picture, log, summary. What leaves is made by `veilgan release`. */
 import { openTrainer } from '../coordinator/gan-pooled-trainer.ts';
 import { openEngine } from '../shared/engine/open.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
-import { logRelease } from './audit/log-release.ts';
 import type { CoordinatorFolder } from './coordinator-folder.ts';
-import { readRun } from './coordinator-status.ts';
+import { readRun, storedAt } from './coordinator-status.ts';
 import { type Speed, threadsOf } from './options.ts';
 import { requireReleasable } from './release/judged.ts';
 import { finishRun, type RunSummary } from './run-folder.ts';
 
 export interface ExportOptions extends Speed {
   readonly out: string;
-  /** Synthetic images to write; by default as many as the policy lets leave, at most a thousand. */
+  /** `all`: images and generator too, where all data were public or phantoms from the start. */
+  readonly files: 'all' | 'papers';
+  /** Synthetic images to draw; by default as many as the policy lets leave, at most a thousand. */
   readonly images?: number;
   /** Declared public, and at no site: shown beside the synthetic ones and tested on. Null: nothing is measured. */
   readonly test: LabelledImages | null;
@@ -25,16 +26,19 @@ export interface ExportOptions extends Speed {
 const STAGES = ['exporting', 'sampling', 'writing images', 'train on synthetic', 'train on real'];
 const IMAGES = 1000;
 
-/** @throws {FedError} RELEASE_REFUSED by the policy's gate, before anything is written; STORE_CORRUPT when the run has made nothing yet; LOG_INVALID. */
+/**
+ * @throws {FedError} RELEASE_REFUSED by the policy's gate, before images are written; STORE_CORRUPT when the run has made nothing yet; LOG_INVALID.
+ */
 export async function exportRun(folder: CoordinatorFolder, o: ExportOptions): Promise<RunSummary> {
   const { policy, file } = folder;
   await requireReleasable(folder);
-  const { generator, state, log, epsilon } = await readRun(folder);
+  const { state, log, epsilon } = await readRun(storedAt(folder));
   await using open = new AsyncDisposableStack();
   const engine = open.adopt(await openEngine(o.engine, threadsOf(o)), (e) => e.dispose());
   const trainer = open.adopt(openTrainer(engine, policy), (t) => t.dispose());
-  const summary = await finishRun({
+  return finishRun({
     folder: o.out,
+    files: o.files,
     policy,
     runId: file.runId,
     engine,
@@ -49,8 +53,6 @@ export async function exportRun(folder: CoordinatorFolder, o: ExportOptions): Pr
     seconds: secondsOf(log),
     progress: (what, share) => o.progress((Math.max(0, STAGES.indexOf(what)) + share) / STAGES.length, what),
   });
-  await logRelease(folder, o.out, { generatorSha256: generator.weights.sha256, images: summary.images });
-  return summary;
 }
 
 /** From the first plan to the last entry, by the coordinator's clock. */

@@ -8,6 +8,7 @@ import { addDemo } from './commands/demo.ts';
 import { addEvaluate } from './commands/evaluate.ts';
 import { addGenerate } from './commands/generate.ts';
 import { addPolicy } from './commands/policy.ts';
+import { addRelease } from './commands/release.ts';
 import { addSimulate } from './commands/simulate.ts';
 import { addSignOff } from './commands/sign-off.ts';
 import { addSite } from './commands/site.ts';
@@ -33,6 +34,7 @@ addSimulate(program);
 addPolicy(program);
 addGenerate(program);
 addEvaluate(program);
+addRelease(program);
 addStudy(program);
 addAudit(program);
 

@@ -9,15 +9,14 @@ import { canonicalJson } from '../shared/audit/canonical.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
 import { headOfEntries } from '../shared/audit/log.ts';
 import type { Engine } from '../shared/engine/program.ts';
-import { EXPORT_BATCH, generatorOnnx, type GeneratorCard } from '../shared/gan/export.ts';
 import { calibrated, sampleImages } from '../shared/gan/released-images.ts';
 import { gridPng, twoPanelPng } from '../shared/imaging/grid.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
 import { writeDataset } from '../shared/imaging/write-dataset.ts';
 import { epochsFor, type Utility, utility } from '../shared/metrics/utility.ts';
-import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
+import type { CheckedPolicy } from '../shared/policy/load.ts';
 import { labelDistribution } from '../shared/policy/views.ts';
-import { digestOf } from './simulation.ts';
+import { generatorFiles } from './generator-files.ts';
 import { summaryHtml, summaryMarkdown } from './summary.ts';
 
 export interface FinishOptions {
@@ -38,8 +37,10 @@ export interface FinishOptions {
   readonly publicTest: LabelledImages | null;
   /** Public images for train-on-real, of the size a site has. Null where no such images are public. */
   readonly publicTrain: LabelledImages | null;
-  /** Synthetic images to write. */
+  /** Synthetic images to draw: they are shown and measured. */
   readonly images: number;
+  /** Whether images and generator are written, or only what is said of them. */
+  readonly files: 'all' | 'papers';
   /** Seconds the rounds took. */
   readonly seconds: number;
   readonly progress?: (what: string, share: number) => void;
@@ -60,6 +61,7 @@ export interface RunSummary {
   readonly seconds: number;
   readonly generatorParameters: number;
   readonly referenceName: string;
+  readonly files: 'all' | 'papers';
 }
 
 /** n labels in turn: as many of each class as of any other. */
@@ -67,8 +69,8 @@ export const balancedLabels = (n: number, classes: number): Int32Array =>
   Int32Array.from({ length: n }, (_, i) => i % classes);
 
 /**
- * Writes everything a finished run leaves: `synthetic.png`, `generator.onnx` with `generator.json`, `images/`,
- * `policy.json`, `log.jsonl`, `summary.md`, `summary.html`, `summary.json`.
+ * Writes everything a finished run leaves: `synthetic.png`, `policy.json`, `log.jsonl`, `summary.md`, `summary.html`,
+ * `summary.json`; and with `files: 'all'`, `generator.onnx` with `generator.json` and `images/`.
  *
  * @throws {FedError} LOG_INVALID when an entry is malformed or out of place: then nothing is written.
  */
@@ -85,22 +87,11 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
   report('exporting');
   const weights = o.generator.average;
   const statistics = await calibrated(engine, gan, weights, distribution);
-  const model = generatorOnnx(gan, weights, statistics);
-  const card: GeneratorCard = {
-    format: 'veilgan-generator/1',
-    model: 'generator.onnx',
-    sha256: digestOf(model),
-    batch: EXPORT_BATCH,
-    latent: gan.config.latent,
-    classes: [...classNames],
-    channels: policy.model.channels,
-    imageSize: policy.model.imageSize,
-    distribution,
-    policySha256: policySha256(policy),
-    runId: o.runId,
-  };
-  await write('generator.onnx', model);
-  await write('generator.json', `${JSON.stringify(card, null, 2)}\n`);
+  const { model, card } = generatorFiles(gan, { weights, statistics }, o);
+  if (o.files === 'all') {
+    await write('generator.onnx', model);
+    await write('generator.json', `${JSON.stringify(card, null, 2)}\n`);
+  }
 
   report('sampling');
   const labels = balancedLabels(o.images, classNames.length);
@@ -114,10 +105,12 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
     seed: `release ${o.runId}`,
   });
   // Left by an earlier call on the same run, whole or cut short: the same images come again.
-  await rm(join(o.folder, 'images'), { recursive: true, force: true });
-  await writeDataset(join(o.folder, 'images'), images, {
-    progress: (done, all) => report('writing images', done / all),
-  });
+  if (o.files === 'all') {
+    await rm(join(o.folder, 'images'), { recursive: true, force: true });
+    await writeDataset(join(o.folder, 'images'), images, {
+      progress: (done, all) => report('writing images', done / all),
+    });
+  }
   const look = { columns: 8, enlarge: 'smooth' } as const;
   const picture = o.reference
     ? twoPanelPng({ images, title: 'synthetic' }, { images: o.reference, title: o.referenceName }, look)
@@ -148,6 +141,7 @@ export async function finishRun(o: FinishOptions): Promise<RunSummary> {
     seconds: o.seconds,
     generatorParameters: weights.length,
     referenceName: o.referenceName,
+    files: o.files,
   };
   await write('summary.json', `${JSON.stringify(summary, null, 2)}\n`);
   await write('summary.md', summaryMarkdown(summary, policy));

@@ -2,7 +2,6 @@
  * Any number of sites and a coordinator in one process, for research. Nothing is short-cut but the network: the same
  * coordinator, agents, ledgers, outboxes, signatures, schemes and log; calls go through `directLink`.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -17,7 +16,7 @@ import type { LogEntry } from '../shared/audit/entry.ts';
 import type { Engine } from '../shared/engine/program.ts';
 import { candidateSimilarity } from '../shared/gate/similarity.ts';
 import { FedError } from '../shared/errors.ts';
-import { publicPart } from '../shared/identity/jwk.ts';
+import { Kid, PrivateSigningKey, publicPart } from '../shared/identity/jwk.ts';
 import {
   createSigningKeys,
   createSiteKeys,
@@ -66,7 +65,7 @@ export interface SimulationResult {
 const Identity = z.strictObject({
   runId: z.uuid(),
   policySha256: z.string(),
-  coordinator: z.unknown(),
+  coordinator: z.strictObject({ signing: PrivateSigningKey, kid: Kid }),
   sites: z.record(SiteId, z.unknown()),
 });
 
@@ -78,8 +77,9 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
   mkdirSync(o.folder, { recursive: true });
   const { runId, coordinatorKeys, siteKeys } = identities(o);
   const roster = [...siteKeys].reduce((r, [id, keys]) => withSite(r, id, publicKeys(keys)), EMPTY_ROSTER);
-  const store = new SqliteStore(join(o.folder, 'coordinator.sqlite'));
-  const blobs = new FileBlobStore(join(o.folder, 'blobs'));
+  const paths = storePaths(o.folder);
+  const store = new SqliteStore(paths.store);
+  const blobs = new FileBlobStore(paths.blobs);
   const trainer = openTrainer(o.engine, o.policy);
   const epsilon = new Map<string, number>();
   const coordinator = new Coordinator({
@@ -226,8 +226,27 @@ const failureOf = (all: readonly Promise<unknown>[]): Promise<never> =>
     for (const one of all) one.catch(reject);
   });
 
+const identityPath = (folder: string): string => join(folder, 'simulation.json');
+const readIdentity = (folder: string) => Identity.parse(JSON.parse(readFileSync(identityPath(folder), 'utf8')));
+
+/** What a simulation's folder of parties has of its coordinator; null where it is no such folder. */
+export function simulatedCoordinator(folder: string): ({ runId: string; keys: SigningKeys } & StorePaths) | null {
+  if (!existsSync(identityPath(folder))) return null;
+  const { runId, coordinator } = readIdentity(folder);
+  return { runId, keys: coordinator, ...storePaths(folder) };
+}
+
+interface StorePaths {
+  readonly store: string;
+  readonly blobs: string;
+}
+const storePaths = (folder: string): StorePaths => ({
+  store: join(folder, 'coordinator.sqlite'),
+  blobs: join(folder, 'blobs'),
+});
+
 function identities(o: SimulationOptions) {
-  const path = join(o.folder, 'simulation.json');
+  const path = identityPath(o.folder);
   const sha256 = policySha256(o.policy);
   const ids = [...o.sites.keys()];
   if (!existsSync(path)) {
@@ -237,16 +256,13 @@ function identities(o: SimulationOptions) {
     writeFileSync(`${path}.new`, JSON.stringify(body), { mode: 0o600 });
     renameSync(`${path}.new`, path);
   }
-  const kept = Identity.parse(JSON.parse(readFileSync(path, 'utf8')));
+  const kept = readIdentity(o.folder);
   const same = Object.keys(kept.sites).sort().join() === ids.toSorted().join();
   if (kept.policySha256 !== sha256 || !same)
     throw new FedError('POLICY_MISMATCH', `${o.folder} holds a run of another policy or of other sites`);
   return {
     runId: kept.runId,
-    coordinatorKeys: kept.coordinator as SigningKeys,
+    coordinatorKeys: kept.coordinator,
     siteKeys: new Map(ids.map((id) => [id, kept.sites[id] as SiteKeys])),
   };
 }
-
-/** SHA-256 in hex, as the run folder's index prints it. */
-export const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

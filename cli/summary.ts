@@ -1,16 +1,19 @@
 /** The summary of a run, for a person: what was shared, what it cost, what the images are worth, what is not promised. */
 import { epsilonOfPolicy } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
+import { type Block, type Document, html, markdown, type Said, sectionOf, text } from './document.ts';
+import { percent } from './evaluation-report.ts';
 import type { RunSummary } from './run-folder.ts';
-import { percent, type Section, sectionsHtml, sectionsMarkdown } from './sections.ts';
 
 const number = (x: number, digits = 3): string => (Number.isFinite(x) ? String(Number(x.toFixed(digits))) : 'infinite');
 
-function sections(s: RunSummary, policy: CheckedPolicy): Section[] {
-  return [shared(s, policy), cost(s, policy), worth(s, policy), claim(policy), files(s)];
-}
+const documentOf = (s: RunSummary, policy: CheckedPolicy, ...picture: Block[]): Document => ({
+  title: `Run ${s.runId}`,
+  lead: [text(`Policy ${policy.id}, version ${policy.version}.`), ...picture],
+  sections: [shared(s, policy), cost(s, policy), worth(s, policy), claim(policy), files(s)].map(sectionOf),
+});
 
-function shared(s: RunSummary, policy: CheckedPolicy): Section {
+function shared(s: RunSummary, policy: CheckedPolicy): Said {
   const scheme = policy.aggregation.scheme;
   return {
     title: 'What was shared',
@@ -26,7 +29,7 @@ function shared(s: RunSummary, policy: CheckedPolicy): Section {
   };
 }
 
-function cost(s: RunSummary, policy: CheckedPolicy): Section {
+function cost(s: RunSummary, policy: CheckedPolicy): Said {
   const { privacy } = policy;
   if (privacy.mechanism === 'none-insecure')
     return {
@@ -42,7 +45,7 @@ function cost(s: RunSummary, policy: CheckedPolicy): Section {
   };
 }
 
-function worth(s: RunSummary, policy: CheckedPolicy): Section {
+function worth(s: RunSummary, policy: CheckedPolicy): Said {
   if (!s.synthetic)
     return {
       title: 'What the images are worth',
@@ -63,7 +66,7 @@ function worth(s: RunSummary, policy: CheckedPolicy): Section {
   };
 }
 
-function claim(policy: CheckedPolicy): Section {
+function claim(policy: CheckedPolicy): Said {
   const { privacy } = policy;
   const promised =
     privacy.mechanism === 'none-insecure'
@@ -81,25 +84,20 @@ function claim(policy: CheckedPolicy): Section {
   };
 }
 
-function files(s: RunSummary): Section {
+function files(s: RunSummary): Said {
   return {
     title: 'Files',
     paragraphs: [
-      `synthetic.png, images/ (PNG by class, labels.csv, synthetic.npz), generator.onnx with generator.json, policy.json (SHA-256 ${s.policySha256}), log.jsonl (${s.logEntries} entries, root ${s.logHead}).`,
+      `synthetic.png, ${s.files === 'all' ? 'images/ (PNG by class, labels.csv, synthetic.npz), generator.onnx with generator.json, ' : ''}policy.json (SHA-256 ${s.policySha256}), log.jsonl (${s.logEntries} entries, root ${s.logHead}).`,
     ],
   };
 }
 
-const titleOf = (s: RunSummary): string => `Run ${s.runId}`;
-const openingOf = (policy: CheckedPolicy): string => `Policy ${policy.id}, version ${policy.version}.`;
-
 /** The summary as Markdown. */
-export const summaryMarkdown = (s: RunSummary, policy: CheckedPolicy): string =>
-  sectionsMarkdown(titleOf(s), openingOf(policy), sections(s, policy));
+export const summaryMarkdown = (s: RunSummary, policy: CheckedPolicy): string => markdown(documentOf(s, policy));
 
 /** The same as one self-contained page, with the picture inside. */
-export const summaryHtml = (s: RunSummary, policy: CheckedPolicy, picture: Uint8Array): string =>
-  sectionsHtml(titleOf(s), openingOf(policy), sections(s, policy), {
-    png: picture,
-    shows: `Synthetic images by class, beside ${s.referenceName}`,
-  });
+export function summaryHtml(s: RunSummary, policy: CheckedPolicy, png: Uint8Array): string {
+  const alt = `Synthetic images by class, beside ${s.referenceName}`;
+  return html(documentOf(s, policy, { kind: 'picture', file: 'synthetic.png', alt, png }));
+}

@@ -10,12 +10,12 @@ import {
   FILES,
   KeysFile,
   ProofLine,
-  ReleaseManifest,
   wrongInKeys,
 } from '../../shared/audit/verify/folder-format.ts';
 import { FedError } from '../../shared/errors.ts';
 import { type CheckedPolicy, loadPolicyText } from '../../shared/policy/load.ts';
 import { SCHEMES } from '../../shared/policy/schema.ts';
+import { ReleaseManifest } from '../../shared/release/manifest.ts';
 import { parseJson } from '../options.ts';
 
 /** Longest line of a log that is read, in bytes: a plan with a thousand sites and their cosignatures in it. */

@@ -1,5 +1,4 @@
 /** `audit verify`: the log's own audit, and what lies beside it in the folder. */
-import { hashJson } from '../../shared/audit/canonical.ts';
 import { openCheckpointOfAny } from '../../shared/audit/checkpoint.ts';
 import { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import { hashOfBase64, hashOfHex } from '../../shared/audit/log.ts';
@@ -11,6 +10,7 @@ import {
 } from '../../shared/audit/verify/coordinator-keys.ts';
 import type { Findings } from '../../shared/audit/verify/findings.ts';
 import type { CheckpointLine, KeysFile } from '../../shared/audit/verify/folder-format.ts';
+import { wrongInManifest } from '../../shared/audit/verify/manifest-audit.ts';
 import { type AuditReport, reportOf } from '../../shared/audit/verify/report.ts';
 import type { ReplayResult } from '../../shared/audit/verify/replay.ts';
 import type { AuditTrust } from '../../shared/audit/verify/run-audit.ts';
@@ -180,13 +180,14 @@ async function checkRoster(jws: string | null, { run, findings }: LogAudit, keys
   }
 }
 
-/** Manifests of what left, each held to its log entry. */
+/** Manifests of what left, each held to its log entry and to the gate's candidate. */
 function checkReleases(folder: AuditFolder, { run, findings }: LogAudit): Set<string> {
   const checked = new Set<string>();
-  for (const { index, manifestSha256, generatorSha256, images } of run.releases) {
+  for (const entry of run.releases) {
+    const { index } = entry;
     let manifest;
     try {
-      manifest = folder.manifest(manifestSha256);
+      manifest = folder.manifest(entry.manifestSha256);
     } catch (error) {
       if (!(error instanceof FedError)) throw error;
       findings.problem('RELEASE', index, error.message);
@@ -196,14 +197,9 @@ function checkReleases(folder: AuditFolder, { run, findings }: LogAudit): Set<st
       findings.gap(`the manifest of the release in entry ${index} is not in the folder`);
       continue;
     }
-    const fits =
-      hashJson(manifest) === manifestSha256 &&
-      manifest.runId === run.runId &&
-      manifest.policySha256 === run.policySha256 &&
-      manifest.generatorSha256 === generatorSha256 &&
-      manifest.images === images;
-    if (fits) checked.add(manifestSha256);
-    else findings.problem('RELEASE', index, 'the manifest is not the one in the log');
+    const wrong = wrongInManifest(manifest, entry, run);
+    if (wrong === null) checked.add(entry.manifestSha256);
+    else findings.problem('RELEASE', index, wrong);
   }
   return checked;
 }

@@ -161,7 +161,9 @@ export function addCoordinator(program: Command): void {
   withSpeed(
     group
       .command('export')
-      .description('what the run has made so far: generator.onnx, images, pictures, log, summary')
+      .description(
+        'what the run has made so far, for its own people: a picture, the log, a summary; images leave by veilgan release',
+      )
       .requiredOption('--dir <folder>', 'folder of the run')
       .requiredOption('--out <folder>', 'where to')
       .option(
@@ -169,7 +171,11 @@ export function addCoordinator(program: Command): void {
         '.npz or idx of images declared public: shown, and tested on; without it nothing is measured',
       )
       .addOption(new Option('--split <name>', 'which part of it').choices(['train', 'val', 'test']))
-      .option('--images <n>', 'how many images; never more than the policy lets leave', wholeNumber(1)),
+      .option(
+        '--images <n>',
+        'how many images to draw and measure; never more than the policy lets leave',
+        wholeNumber(1),
+      ),
   ).action(exportFiles);
 }
 
@@ -202,11 +208,19 @@ async function exportFiles(o: ExportArguments): Promise<void> {
     const { public: _, images, ...rest } = o;
     const wanted = images === undefined ? {} : { images };
     const update = (share: number, what: string) => bar.update(share, what);
-    await exportRun(folder, { ...rest, ...wanted, test, testName: 'public', train: null, progress: update });
+    await exportRun(folder, {
+      ...rest,
+      ...wanted,
+      files: 'papers',
+      test,
+      testName: 'public',
+      train: null,
+      progress: update,
+    });
   } finally {
     bar.stop();
   }
-  print(`summary.html, synthetic.png, generator.onnx, images and the log are in ${o.out}`);
+  print(`summary.html, synthetic.png and the log are in ${o.out}; what may leave is made by veilgan release`);
 }
 
 async function init(o: InitArguments): Promise<void> {

@@ -151,16 +151,16 @@ async function tell(
 ): Promise<void> {
   const { epochsFor } = await import('../../shared/metrics/utility.ts');
   const { evaluationSections } = await import('../evaluation-report.ts');
-  const { sectionsHtml, sectionsMarkdown, sectionsText } = await import('../sections.ts');
+  const { html, markdown, terminal, text } = await import('../document.ts');
   const names = synthetic.classNames;
   const sections = evaluationSections(e, names);
   const opening = `${synthetic.n} synthetic images (${o.train}), ${test.n} real test images (${o.test})${reference ? `, ${reference.n} real reference images (${o.reference})` : ''}. Distances on ${e.compared.synthetic}, ${e.compared.test}${reference ? ` and ${e.compared.reference}` : ''} of them. The real images were declared public by whoever ran this.`;
   if (o.report !== undefined) {
-    const write = /\.html$/i.test(o.report) ? sectionsHtml : sectionsMarkdown;
-    writeWhole(o.report, write('Evaluation of a synthetic set', opening, sections));
+    const write = /\.html$/i.test(o.report) ? html : markdown;
+    writeWhole(o.report, write({ title: 'Evaluation of a synthetic set', lead: [text(opening)], sections }));
     note(`The report is in ${o.report}.`);
   }
-  if (!o.json) return print(`${opening}\n\n${sectionsText(sections)}`);
+  if (!o.json) return print(`${opening}\n\n${terminal(sections)}`);
   const tstr = e.utility && ('onBoth' in e.utility ? e.utility.onSynthetic : e.utility);
   const first = tstr && {
     epochs: o.epochs ?? epochsFor(synthetic),

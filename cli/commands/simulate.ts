@@ -85,6 +85,7 @@ async function runSimulation(o: Options): Promise<void> {
       referenceName: 'held out, public',
       publicTest: test,
       publicTrain: null,
+      files: 'all',
       images: positive('--images', o.images),
       seconds: (performance.now() - began) / 1000,
     });

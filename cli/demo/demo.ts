@@ -65,7 +65,7 @@ export async function runDemo(o: DemoOptions): Promise<RunSummary> {
     const folder = await startAll(o, data, policy, screen, parties, declined.reject);
     await Promise.race([allDone(parties, o.signal), declined.promise]);
     const { out, engine } = o;
-    return await exportRun(folder, { ...data, out, engine, ...threadsOf(o), progress: screen.finishing });
+    return await exportRun(folder, { ...data, out, engine, files: 'all', ...threadsOf(o), progress: screen.finishing });
   } finally {
     screen.stop();
     await Promise.all(parties.map((party) => party.stop()));

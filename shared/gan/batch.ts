@@ -22,6 +22,13 @@ export function drawFakeInputs(n: number, latent: number, distribution: readonly
   return { labels: draws.categorical(n, distribution), latents: draws.gaussians(n * latent) };
 }
 
+/**
+ * [n, latent] for images whose labels are chosen already.
+ * @param classes - how many there are; the draws are those behind an even batch of fakes.
+ */
+export const drawLatents = (n: number, latent: number, classes: number, seed: string): Float32Array =>
+  drawFakeInputs(n, latent, Array<number>(classes).fill(1 / classes), seed).latents;
+
 /** [n] to [n, classes], zero but for a one at each label. @throws {FedError} PARAMETER_INVALID on a label out of range. */
 export function oneHot(labels: Int32Array, classes: number): Float32Array {
   const rows = new Float32Array(labels.length * classes);

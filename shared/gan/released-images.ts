@@ -1,7 +1,7 @@
 /** Images of the generator as it is released: averaged weights, and batch normalisations with fixed statistics. Public. */
 import type { Engine } from '../engine/program.ts';
 import type { LabelledImages } from '../imaging/images.ts';
-import { drawFakeInputs } from './batch.ts';
+import { drawFakeInputs, drawLatents } from './batch.ts';
 import type { Gan } from './registry.ts';
 import { Sampler } from './sampler.ts';
 
@@ -24,7 +24,7 @@ export async function sampleImages(p: {
 }): Promise<LabelledImages> {
   const { channels, imageSize, latent, classes } = p.gan.config;
   const n = p.labels.length;
-  const { latents } = drawFakeInputs(n, latent, Array<number>(classes).fill(1 / classes), p.seed);
+  const latents = drawLatents(n, latent, classes, p.seed);
   const sampler = await Sampler.open(p.engine, p.gan, SAMPLER_BATCH, 'fixed');
   try {
     const pixels = await sampler.images(p.weights, { labels: p.labels, latents }, p.statistics);

@@ -1,4 +1,5 @@
 import { FedError } from '../errors.ts';
+import { quantise } from './quantise.ts';
 
 /** Edge lengths the generators are built for, in pixels. */
 export const IMAGE_SIZES = [28, 32, 64] as const;
@@ -118,11 +119,4 @@ export function groupByPatient(images: Pick<LabelledImages, 'patients'>): Patien
 }
 
 /** Values in [-1, 1] as bytes, 0 to 255, rounded; the exact inverse of how a byte is read. NaN becomes 0. */
-export function toBytes(values: Float32Array): Uint8Array {
-  const bytes = new Uint8Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const x = Math.round((values[i] + 1) * 127.5);
-    bytes[i] = x >= 255 ? 255 : x > 0 ? x : 0;
-  }
-  return bytes;
-}
+export const toBytes = (values: Float32Array): Uint8Array => quantise(values, 8);

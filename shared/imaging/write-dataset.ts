@@ -67,10 +67,10 @@ export const imagePng = (images: LabelledImages, i: number): Buffer =>
   encodePng(interleave(toBytes(imageAt(images, i)), images.channels), images.size, images.size, images.channels);
 
 /** Quotes what CSV needs quoted. */
-const csvCell = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+export const csvCell = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 /** Class names as folder names that every file system takes, and that cannot leave the dataset folder. */
-function folderNames(classNames: readonly string[]): string[] {
+export function folderNames(classNames: readonly string[]): string[] {
   const names = classNames.map(
     (name, i) => name.replaceAll(/[^A-Za-z0-9_-]+/g, '_').replace(/^_+$/, '') || `class_${i}`,
   );
@@ -100,22 +100,26 @@ export async function encodeImagesNpz(images: LabelledImages): Promise<Buffer> {
 const deflate = promisify(deflateRaw);
 
 /**
- * Packs encoded arrays into an .npz, deflated, dated 1980-01-01.
+ * Packs encoded arrays into an .npz, dated 1980-01-01.
  *
+ * @param packing - `stored` as numpy.savez does: then the bytes follow from the arrays alone, whatever the machine.
  * @throws {FedError} PARAMETER_INVALID above 4 GiB, since no Zip64 is written.
  */
-export async function encodeNpz(arrays: Readonly<Record<string, Uint8Array>>): Promise<Buffer> {
+export async function encodeNpz(
+  arrays: Readonly<Record<string, Uint8Array>>,
+  packing: 'deflated' | 'stored' = 'deflated',
+): Promise<Buffer> {
   const parts: Buffer[] = [];
   const directory: Buffer[] = [];
   let offset = 0;
   for (const [key, body] of Object.entries(arrays)) {
-    const packed = await deflate(body, { level: 6 });
+    const packed = packing === 'stored' ? Buffer.from(body) : await deflate(body, { level: 6 });
     const name = Buffer.from(`${key}.npy`);
     if (offset + packed.length >= 0xfffffffe || body.length >= 0xffffffff)
       throw new FedError('PARAMETER_INVALID', 'an npz above 4 GiB');
     // The fields that local header and directory share: version, UTF-8 flag, method, time, date, CRC, sizes, name length.
     const common = Buffer.alloc(26);
-    [20, 0x800, 8, 0, 0x21].forEach((value, k) => common.writeUInt16LE(value, 2 * k));
+    [20, 0x800, packing === 'stored' ? 0 : 8, 0, 0x21].forEach((value, k) => common.writeUInt16LE(value, 2 * k));
     [crc32(body), packed.length, body.length].forEach((value, k) => common.writeUInt32LE(value, 10 + 4 * k));
     common.writeUInt16LE(name.length, 22);
     const local = Buffer.concat([Buffer.from('PK\x03\x04', 'latin1'), common, name, packed]);

@@ -101,7 +101,7 @@ export function picturesOf(study: Study, sets: StudySets): Map<string, Buffer> {
     const bytes = isThere ? shownBytes(images, index) : undefined;
     if (bytes === undefined || digestOf(bytes) !== pixelsSha256)
       throw new FedError('STUDY_DIFFERS', `the ${kind} images are not those it was begun with: give the same files, read in the same way, or begin another in a new folder`); // prettier-ignore
-    pictures.set(id, encodePng(bytes, study.size, study.size, study.channels, false));
+    pictures.set(id, encodePng(bytes, study.size, study.size, study.channels, { packed: false }));
   }
   return pictures;
 }

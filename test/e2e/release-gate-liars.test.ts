@@ -1,6 +1,8 @@
 /** Parties that cheat the release gate, and who finds it: the site that is asked, or whoever verifies the log. */
 import { setImmediate as quiet } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { exportAudit } from '../../cli/audit/export-folder.ts';
+import { verifyFolder } from '../../cli/audit/verify-folder.ts';
 import { auditOwnLog } from '../../coordinator/own-log.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
 import type { LogDraft } from '../../shared/audit/entry.ts';
@@ -13,10 +15,13 @@ import { policySha256 } from '../../shared/policy/load.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
-import { sha256Hex } from '../../shared/audit/canonical.ts';
+import { canonicalJson, sha256Hex } from '../../shared/audit/canonical.ts';
+import { publicPart } from '../../shared/identity/jwk.ts';
+import { recipeId, type ReleaseRecipe, SignedManifest } from '../../shared/release/manifest.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
-import { until } from '../support/audit-rig.ts';
+import { handedOver, until } from '../support/audit-rig.ts';
+import { temporaryFolder } from '../support/cli-rig.ts';
 import { testGate } from '../support/gate-rig.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { agentOf, castOf, coordinatorOf, RUN_ID, StubComputation, testPolicy } from '../support/round-rig.ts';
@@ -65,10 +70,35 @@ async function signOff(name: string, candidate: string, keys = name === 'Ada' ? 
   const statement = await signJson(keys, body, { typ: SIGN_OFF_TYP, audience: CONSORTIUM, nowMs: 0 });
   return { kind: 'release-signed-off', body: { candidateSha256: candidate, name, statement } };
 }
-const released = (generatorSha256: string): LogDraft => ({
+const released = (generatorSha256: string, manifestSha256 = 'f'.repeat(64)): LogDraft => ({
   kind: 'released',
-  body: { generatorSha256, images: 5, manifestSha256: 'f'.repeat(64) },
+  body: { generatorSha256, images: 5, manifestSha256 },
 });
+
+/** A manifest as a release under this policy has it, but for the verdict. */
+function manifestAbout(generatorSha256: string, gate: { candidateSha256: string } | null): string {
+  const named = { runId: RUN_ID, policySha256: policySha256(policy), generatorSha256 };
+  const recipe: ReleaseRecipe = {
+    ...{ format: 'veilgan-recipe/1', ...named, modelSha256: 'a'.repeat(64), seed: 's', batch: 64 },
+    ...{
+      classes: [{ name: 'a', images: 5 }],
+      files: 'png',
+      bits: 8,
+      mark: 'none',
+      licence: 'CC0-1.0',
+      tool: 'VeilGAN',
+    },
+  };
+  const manifest: SignedManifest = {
+    ...{ format: 'veilgan-release/2', ...named, images: 5, recipe, recipeSha256: recipeId(recipe) },
+    made: { software: 's', engine: 'e', processor: 'p', encoder: 'e', date: '2026-01-01' },
+    log: { entries: 1, root: 'a'.repeat(64), checkpoint: null, outcome: 'completed', rounds: 1 },
+    ...{ epsilon: { bound: 1, delta: 1e-5, sites: [] }, metrics: [], files: [] },
+    gate: gate && { passed: true, ...gate, findings: [], signOffs: [] },
+    signer: { kid: cast.coordinator.kid, key: publicPart(cast.coordinator.signing) },
+  };
+  return canonicalJson(SignedManifest.parse(manifest));
+}
 
 test('an honest release, signed by two people, is found right; each of these is found wrong at its entry', async () => {
   const honest = await finished();
@@ -104,6 +134,30 @@ test('an honest release, signed by two people, is found right; each of these is 
     expect([what, problem?.detail]).toEqual([what, expect.stringMatching(wrong)]);
     expect(problem.entry).toBe(run.log.length + drafts.length - 1);
   }
+});
+
+test('audit verify holds a manifest to the candidate that the log’s gate has judged', async () => {
+  using root = temporaryFolder();
+  const found = async (name: string, gate: (judged: string) => { candidateSha256: string } | null) => {
+    const run = await finished();
+    const judged = candidateSha256(run.gate.candidate);
+    const { generatorSha256 } = run.gate.candidate;
+    const text = manifestAbout(generatorSha256, gate(judged));
+    const sha256 = sha256Hex(text);
+    await run.append(await signOff('Ada', judged), await signOff('Bo', judged), released(generatorSha256, sha256));
+    const common = { runId: RUN_ID, store: run.store, keys: cast.coordinator, policy, policyText: JSON.stringify(policy) }; // prettier-ignore
+    const out = root.at(name);
+    await exportAudit({ ...common, out, roster: null, blobs: null, manifests: new Map([[sha256, text]]) });
+    const { problems } = await verifyFolder(out, { keys: handedOver(cast) });
+    return problems.map(({ detail, entry }) => [detail, entry === run.log.length + 2]);
+  };
+  expect(await found('honest', (judged) => ({ candidateSha256: judged }))).toEqual([]);
+  expect(await found('another', () => ({ candidateSha256: 'c'.repeat(64) }))).toEqual([
+    [expect.stringMatching(/^the manifest is about candidate c{64}; the gate has judged/), true],
+  ]);
+  expect(await found('none', () => null)).toEqual([
+    ['the policy has a release gate, and the manifest no verdict', true],
+  ]);
 });
 
 /** Says yes to the first question. */

@@ -54,7 +54,7 @@ beforeAll(async () => {
   options = {
     ...result,
     ...{ folder, policy, engine, images: IMAGES, seconds: 1.5 },
-    ...{ reference: test, referenceName: '<i>drawn</i>', publicTest: test, publicTrain: null },
+    ...{ files: 'all', reference: test, referenceName: '<i>drawn</i>', publicTest: test, publicTrain: null },
   };
   summary = await finishRun(options);
 });
@@ -158,7 +158,7 @@ test('the page stands alone and shows names as names', () => {
   // In Markdown a bar inside a cell would start another one.
   const row = textOf('summary.md')
     .split('\n')
-    .find((line) => line.includes('a<b>'))!;
+    .find((line) => line.includes('a\\<b>'))!;
   expect(row.split(/(?<!\\)\|/)).toHaveLength(5);
 });
 

@@ -103,7 +103,7 @@ function unknownCommands(text: string): string[] {
     let name = words[0].startsWith('<') ? '' : words[0];
     if (!commands.has(name)) return [`veilgan ${name}`];
     const isGroup = [...commands.keys()].some((key) => key.startsWith(`${name} `)) && name !== '';
-    if (isGroup && words.length > 1) name = `${name} ${words[1]}`;
+    if (isGroup && words.length > 1 && !words[1].startsWith('-')) name = `${name} ${words[1]}`;
     const flags = commands.get(name);
     if (!flags) return [`veilgan ${name}`];
     return words

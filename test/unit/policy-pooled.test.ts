@@ -120,7 +120,13 @@ describe('what a site says to it', () => {
     expect(checkBounds(tinyPolicy(), { ...boundsFor(tinyPolicy()) }).map((b) => b.path)).toEqual([]);
   });
   test('the summary says what was sent, and up to how many colluding sites the promise holds', () => {
-    const summary = { epsilon: [{ siteId: 'a', epsilon: 1 }], rounds: 3, seconds: 1, generatorParameters: 5 };
+    const summary = {
+      epsilon: [{ siteId: 'a', epsilon: 1 }],
+      rounds: 3,
+      seconds: 1,
+      generatorParameters: 5,
+      files: 'all',
+    };
     const text = summaryMarkdown({ ...summary, synthetic: null, real: null } as unknown as RunSummary, shipped);
     expect(text).toContain('with the site’s share of the noise');
     expect(text).toContain('up to 1 of the other sites working together');

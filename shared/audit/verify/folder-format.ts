@@ -1,7 +1,7 @@
 /** What an exported audit folder holds, by name. docs/audit.md describes every file. */
 import { z } from 'zod';
 import { PublicSigningKey, thumbprint } from '../../identity/jwk.ts';
-import { Sha256Hex, SiteId } from '../../protocol/plan.ts';
+import { SiteId } from '../../protocol/plan.ts';
 
 export const FILES = {
   about: 'audit.json',
@@ -50,15 +50,3 @@ export function wrongInKeys({ coordinator, sites = [] }: KeysFile): string | nul
   const wrong = [coordinator, ...sites].find(({ kid, key }) => kid !== thumbprint(key));
   return wrong === undefined ? null : `kid ${wrong.kid} is not the thumbprint of its key, ${thumbprint(wrong.key)}`;
 }
-
-/** What left with a release. The log holds the SHA-256 of its canonical JSON. */
-export const ReleaseManifest = z.strictObject({
-  format: z.literal('veilgan-release/1'),
-  runId: z.uuid(),
-  policySha256: Sha256Hex,
-  /** Of the weights, as in the log. */
-  generatorSha256: Sha256Hex,
-  images: z.int().min(0),
-  files: z.array(z.strictObject({ name: z.string(), sha256: Sha256Hex, bytes: z.int().min(0) })),
-});
-export type ReleaseManifest = z.infer<typeof ReleaseManifest>;
