@@ -28,7 +28,8 @@ async function runWith(odd: Partial<SiteAgentOptions>) {
   const coordinator = coordinatorOf(cast, policy, { onEvent: tap.hear });
   const [first, ...others] = [...cast.sites.keys()];
   const agents = [
-    agentOf(cast, policy, first, coordinator, odd),
+    // Nobody wakes a site that follows no plan: it asks again, here at once.
+    agentOf(cast, policy, first, coordinator, { pollMs: 20, ...odd }),
     ...others.map((id) => agentOf(cast, policy, id, coordinator)),
   ];
   const ends = await Promise.all([coordinator.run(), ...agents.map((a) => a.run())]);
