@@ -5,6 +5,7 @@ import { AVAILABLE_SCHEMES } from '../shared/aggregation/registry.ts';
 import { noiseMultiplierFor } from '../shared/dp/calibrate.ts';
 import { gaussianEvent } from '../shared/dp/event.ts';
 import { smallestMaxBatch } from '../shared/dp/poisson.ts';
+import { FedError } from '../shared/errors.ts';
 import { readArrayDataset } from '../shared/imaging/array-dataset.ts';
 import { concatImages, groupByPatient, type LabelledImages, selectImages } from '../shared/imaging/images.ts';
 import { dropDuplicates, splitBySite } from '../shared/imaging/split.ts';
@@ -131,7 +132,6 @@ export interface Settings {
   readonly criticFitSteps: number;
   /** Steps of the fit after the last critic round. */
   readonly criticLastSteps: number;
-  readonly criticFitLr: number;
   readonly criticSteps: number;
   /** Rounds of discriminators after that. */
   readonly rounds: number;
@@ -157,7 +157,6 @@ const PRIVATE: Settings = {
   criticRounds: 0,
   criticFitSteps: 150,
   criticLastSteps: 150,
-  criticFitLr: 0.002,
   criticSteps: 250,
   rounds: 100,
   momentShare: 0.3,
@@ -185,7 +184,22 @@ const CRITIC: Settings = {
 /** Without a mechanism the same, for as long as there is time. */
 const OPEN: Settings = { ...CRITIC, fitSteps: 3000, criticLastSteps: 1500 };
 
-export function settingsOf({ data, epsilon, discriminators }: QualityCase): Settings {
+/** @param overrides - `name=value` of a setting each, for trials. @throws {FedError} PARAMETER_INVALID */
+export function settingsOf(c: QualityCase, overrides: readonly string[] = []): Settings {
+  const settings: Record<string, number> = { ...shippedSettings(c) };
+  for (const override of overrides) {
+    const [name, value] = override.split('=');
+    if (!(name in settings) || !Number.isFinite(Number(value || 'nothing')))
+      throw new FedError(
+        'PARAMETER_INVALID',
+        `"${override}" sets none of ${Object.keys(settings).join(', ')} to a number`,
+      );
+    settings[name] = Number(value);
+  }
+  return settings as unknown as Settings;
+}
+
+function shippedSettings({ data, epsilon, discriminators }: QualityCase): Settings {
   if (discriminators) return PRIVATE;
   // Two classes and small sites: more of each class in a batch, and sooner done.
   if (data === 'pneumonia') return { ...CRITIC, fitSteps: 800, criticLastSteps: 400, fitPerClass: 100 };
@@ -288,7 +302,6 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
           lr: 0.001,
           fitSteps: s.criticFitSteps,
           lastFitSteps: s.criticLastSteps,
-          fitLr: s.criticFitLr,
         },
       }),
     },

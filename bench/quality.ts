@@ -30,6 +30,7 @@ import {
   policyOf,
   type QualityCase,
   realTraining,
+  type Settings,
   settingsOf,
   type Variant,
 } from './quality-cases.ts';
@@ -69,6 +70,8 @@ export const bench: Bench = {
     const seeds = Number(flag('--seeds', '1'));
     const variants = flag('--variant', 'both,moments').split(',') as Variant[];
     const folder = resolve(flag('--folder', 'runs/quality'));
+    // Trials: a setting of the case by name, as in `--set fitSteps=800,generatorWidth=32`.
+    const overrides = flag('--set', '').split(',').filter(Boolean);
     if (args.includes('--fresh')) rmSync(folder, { recursive: true, force: true });
     const unknown = names.find((name) => !(name in CASES));
     if (unknown !== undefined)
@@ -79,7 +82,7 @@ export const bench: Bench = {
     const threads = flag('--threads', '');
     const engine = await openEngine('cpu', threads === '' ? {} : { threads: Number(threads) });
     try {
-      for (const name of names) await runCase({ name, seeds, variants, folder, engine, report });
+      for (const name of names) await runCase({ name, overrides, seeds, variants, folder, engine, report });
     } finally {
       await engine.dispose();
     }
@@ -88,6 +91,7 @@ export const bench: Bench = {
 
 interface CaseRun {
   readonly name: string;
+  readonly overrides: readonly string[];
   readonly seeds: number;
   readonly variants: readonly Variant[];
   readonly folder: string;
@@ -95,8 +99,9 @@ interface CaseRun {
   readonly report: (row: BenchRow) => void;
 }
 
-async function runCase({ name, seeds, variants, folder, engine, report }: CaseRun): Promise<void> {
+async function runCase({ name, overrides, seeds, variants, folder, engine, report }: CaseRun): Promise<void> {
   const c = CASES[name];
+  const settings = settingsOf(c, overrides);
   if (dataOf(c) === null) {
     console.error(`skipped ${name}: its images are not on this machine`);
     return;
@@ -110,7 +115,17 @@ async function runCase({ name, seeds, variants, folder, engine, report }: CaseRu
   for (const variant of variants) {
     const results: Measured[] = [];
     for (let seed = 1; seed <= seeds; seed++)
-      results.push(await runOnce(c, variant, `${seed}`, join(folder, `${name}-${variant}-${seed}`), engine, realOf));
+      results.push(
+        await runOnce({
+          c,
+          settings,
+          variant,
+          seed,
+          folder: join(folder, `${name}-${variant}-${seed}`),
+          engine,
+          realOf,
+        }),
+      );
     const label = `${name} ${variant === 'both' ? 'moments and the rounds after' : 'moments alone'}`;
     const rows: [keyof Measured, string][] = [
       ['tstr', 'accuracy'],
@@ -151,20 +166,24 @@ async function runCase({ name, seeds, variants, folder, engine, report }: CaseRu
 type Taken = Pick<Measured, 'seconds' | 'processorSeconds'>;
 const NOTHING_TAKEN: Taken = { seconds: 0, processorSeconds: 0 };
 
-async function runOnce(
-  c: QualityCase,
-  variant: Variant,
-  seed: string,
-  folder: string,
-  engine: Engine,
-  realOf: (seed: string, cohort: Cohort) => Promise<Real>,
-): Promise<Measured> {
-  const done = join(folder, 'result.json');
-  if (existsSync(done)) return JSON.parse(readFileSync(done, 'utf8')) as Measured;
+interface OneRun {
+  readonly c: QualityCase;
+  readonly settings: Settings;
+  readonly variant: Variant;
+  readonly seed: number;
+  readonly folder: string;
+  readonly engine: Engine;
+  readonly realOf: (seed: string, cohort: Cohort) => Promise<Real>;
+}
+
+async function runOnce({ c, settings, variant, seed: number, folder, engine, realOf }: OneRun): Promise<Measured> {
+  const seed = `${number}`;
   const cohort = await cohortOf(c, `quality ${seed}`);
-  const policy = policyOf(c, cohort, variant, settingsOf(c));
-  // Another policy is another run: settings that changed do not meet old stores.
+  const policy = policyOf(c, cohort, variant, settings);
+  // Another policy is another run: settings that changed meet neither old stores nor old figures.
   const parties = join(folder, policySha256(policy).slice(0, 16));
+  const done = join(parties, 'result.json');
+  if (existsSync(done)) return JSON.parse(readFileSync(done, 'utf8')) as Measured;
   mkdirSync(parties, { recursive: true });
   const clock = join(parties, 'taken.json');
   const before = existsSync(clock) ? (JSON.parse(readFileSync(clock, 'utf8')) as Taken) : NOTHING_TAKEN;
@@ -206,7 +225,7 @@ async function runOnce(
     classNames,
     seed: `quality ${seed}`,
   });
-  writeFileSync(join(folder, 'grid.png'), gridPng(synthetic, { columns: 16 }));
+  writeFileSync(join(parties, 'grid.png'), gridPng(synthetic, { columns: 16 }));
   const measured: Measured = {
     ...(await measure(engine, synthetic, await realOf(seed, cohort), cohort.test)),
     ...trained,

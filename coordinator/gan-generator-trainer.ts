@@ -12,11 +12,11 @@ import { type Gan, openGan } from '../shared/gan/registry.ts';
 import { decodeState, encodeState, stateBytes } from '../shared/gan/state-bytes.ts';
 import { criticFeatures, criticLayout, criticLength, criticSeed } from '../shared/moments/critic.ts';
 import { featureSet, type ImageShape } from '../shared/moments/features.ts';
-import { MomentFit } from '../shared/moments/fit.ts';
+import { type FitState, MomentFit } from '../shared/moments/fit.ts';
 import { MomentObjective, momentTargets, type MomentTargets, type MomentTerm } from '../shared/moments/objective.ts';
 import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
-import type { CriticRounds } from '../shared/policy/schema.ts';
+import type { WarmStart } from '../shared/policy/schema.ts';
 import type { DeepReadonly } from '../shared/policy/freeze.ts';
 import { rateFactor } from '../shared/policy/training.ts';
 import { ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
@@ -43,7 +43,9 @@ export interface MomentRelease {
   readonly targets: MomentTargets;
 }
 
-/** The fit's rate is full for this share of its steps and then falls along a cosine to a hundredth. */
+type Moments = Extract<WarmStart, { kind: 'moments' }>;
+
+/** The fit's rate is full for this share of its steps, those after critic rounds among them, and then falls along a cosine to a hundredth. */
 const FULL_RATE_SHARE = 0.4;
 
 export class GanGeneratorTrainer implements GeneratorTrainer {
@@ -87,46 +89,48 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
   }
 
   /**
-   * Fits the generator, from the state's weights, to the noised mean embeddings of this and all earlier moment rounds;
-   * then trains the critic of the next, where there is one.
+   * Fits the generator, from where the state has it, to the noised mean embeddings of this and all earlier moment rounds;
+   * then trains the critic of the next, where there is one. All of these fits are one: optimiser, average and falling rate
+   * go on through them, so that a round adds a term and begins nothing anew.
    * @param sum - [classes × (features + 1)], each contributor's noise in it.
    */
   async fitMoments(bytes: Uint8Array, plan: RoundPlan, sum: Float64Array, progress: (share: number) => void) {
     const { training } = this.#policy;
     const warmStart = this.#warmStart();
-    const state = this.decode(bytes);
-    const noiseStd = this.momentNoise(plan);
+    const { critic, moments: before, ...from } = this.decode(bytes);
     const declared = plan.declarers.map((n) => n > 0);
-    const targets = momentTargets(sum, this.gan.config.classes, noiseStd, declared);
-    const moments = [...state.moments, { critic: state.critic, targets }];
-    const [steps, lr] =
-      state.critic === null || !warmStart.critic
-        ? [warmStart.fitSteps, warmStart.lr]
-        : [criticFitSteps(warmStart.critic, moments.length), warmStart.critic.fitLr];
+    const targets = momentTargets(sum, this.gan.config.classes, this.momentNoise(plan), declared);
+    const moments = [...before, { critic, targets }];
+    const done = fitStepsOf(warmStart, before.length);
+    const until = fitStepsOf(warmStart, moments.length);
+    const rounds = momentRoundsOf(this.#policy);
+    const all = fitStepsOf(warmStart, rounds);
     const fit = await MomentFit.create({
       engine: this.#engine,
       gan: this.gan,
       terms: this.#terms(moments),
       labels: this.#fakeLabels(warmStart.fitBatch),
-      weights: state.weights,
+      from,
     });
-    let average: Float32Array;
+    let fitted: FitState;
     try {
-      for (let step = 0; step < steps; step++) {
+      for (let step = done; step < until; step++) {
         const latents = this.#latents(`${plan.publicSeed} fit ${step}`, fit.batch);
         // The average starts as short as the run is, so that first steps do not linger in it.
         const decay = Math.min(training.emaDecay, step / (step + 10));
-        await fit.step(latents, { rate: lr * fitRate(step / steps), decay });
-        progress((step + 1) / steps);
+        await fit.step(latents, { rate: warmStart.lr * fitRate(step / all), decay });
+        progress((step + 1 - done) / (until - done));
       }
-      average = fit.average();
+      fitted = fit.state();
     } finally {
       await fit.dispose();
     }
-    const critic = moments.length < momentRoundsOf(this.#policy) ? await this.#trainCritic(average, plan) : null;
+    const { average } = fitted;
+    if (moments.length < rounds)
+      return this.encode({ ...fitted, moments, critic: await this.#trainCritic(average, plan) });
     // Later rounds begin from the average, with an optimiser that knows nothing of the fit.
     const optimizer = adam({ learningRate: 0 }).init(average.length);
-    return this.encode({ weights: average, average, optimizer, moments, critic });
+    return this.encode({ weights: average, average, optimizer, moments, critic: null });
   }
 
   /** Standard deviation of the noise in a moment sum: every site's own. */
@@ -264,13 +268,16 @@ export class GanGeneratorTrainer implements GeneratorTrainer {
   }
 }
 
-/** Steps of the fit to `released` moments, the newest in a critic's features. */
-const criticFitSteps = (
-  { rounds, fitSteps, lastFitSteps = fitSteps }: DeepReadonly<CriticRounds>,
-  released: number,
-): number => (released > rounds ? lastFitSteps : fitSteps);
+/** Steps of all fits up to and with the one to `released` moments. */
+function fitStepsOf({ fitSteps, critic }: DeepReadonly<Moments>, released: number): number {
+  if (released === 0 || !critic) return released === 0 ? 0 : fitSteps;
+  const last = released > critic.rounds;
+  return (
+    fitSteps + (released - 1 - (last ? 1 : 0)) * critic.fitSteps + (last ? (critic.lastFitSteps ?? critic.fitSteps) : 0)
+  );
+}
 
-/** Share of the fit's learning rate at a share of its steps. */
+/** Share of the fit's learning rate at a share of all its steps. */
 function fitRate(share: number): number {
   if (share < FULL_RATE_SHARE) return 1;
   return 0.01 + 0.495 * (1 + Math.cos((Math.PI * (share - FULL_RATE_SHARE)) / (1 - FULL_RATE_SHARE)));

@@ -4,7 +4,7 @@
  */
 import type { Tensor } from '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs';
-import { adam } from '../engine/optimizers.ts';
+import { adam, type OptimizerState } from '../engine/optimizers.ts';
 import { type Arrays, type Engine, float32, type Program, type Specs, type TensorFunction } from '../engine/program.ts';
 import { type Layout, parameterFeeds, parameterInputs } from '../gan/layout.ts';
 import { batchFeeds, momentObjective, type ObjectiveParts } from './objective.ts';
@@ -14,35 +14,45 @@ const BETAS = { beta1: 0.5, beta2: 0.99 };
 /** Weights, their average, and the optimiser's slots: what a step takes and gives, by prefix. */
 const CARRIED = ['g.', 'average.', 'm.', 'v.'] as const;
 
+/** Where a fit is: what the next one goes on from, with other terms or the same. */
+export interface FitState {
+  /** [d] */
+  readonly weights: Float32Array;
+  /** The average of the weights so far, the newest of them counted most. [d] */
+  readonly average: Float32Array;
+  readonly optimizer: OptimizerState;
+}
+
 export class MomentFit {
   readonly #program: Program;
   readonly #layout: Layout;
   readonly #fixed: Arrays;
   #carried: Arrays;
-  #step = 0;
+  #step: number;
   /** Fakes in one step. */
   readonly batch: number;
 
-  private constructor(program: Program, layout: Layout, fixed: Arrays, weights: Float32Array, batch: number) {
+  private constructor(program: Program, layout: Layout, fixed: Arrays, from: FitState, batch: number) {
     this.batch = batch;
     this.#program = program;
     this.#layout = layout;
     this.#fixed = fixed;
-    const zeros = new Float32Array(layout.length);
+    this.#step = from.optimizer.step;
+    const vectors = [from.weights, from.average, ...from.optimizer.slots];
     this.#carried = Object.assign(
       {},
-      ...CARRIED.map((prefix, i) => parameterFeeds(layout, i < 2 ? weights : zeros, prefix)),
+      ...CARRIED.map((prefix, i) => parameterFeeds(layout, vectors[i], prefix)),
     ) as Arrays;
   }
 
   /**
    * @param labels - [batch] of every step; two or more of every class.
-   * @param weights - [d] to begin from; the average begins there too.
+   * @param from - where it begins: first weights, or where another fit of this generator ended.
    */
   static async create(
-    p: Omit<ObjectiveParts, 'batch'> & { engine: Engine; labels: Int32Array; weights: Float32Array },
+    p: Omit<ObjectiveParts, 'batch'> & { engine: Engine; labels: Int32Array; from: FitState },
   ): Promise<MomentFit> {
-    const { engine, labels, weights } = p;
+    const { engine, labels, from } = p;
     const { classes } = p.gan.config;
     const { names, layout, inputs, fixed, valueAndGradients } = momentObjective({ ...p, batch: labels.length });
     const optimizer = adam({ learningRate: 1, ...BETAS });
@@ -67,7 +77,7 @@ export class MomentFit {
     ) as Specs;
     const program = await engine.compile('moment-fit', fn, all);
     const always = { ...fixed, ...batchFeeds(labels, classes) };
-    return new MomentFit(program, layout, always, weights, labels.length);
+    return new MomentFit(program, layout, always, from, labels.length);
   }
 
   /**
@@ -84,11 +94,13 @@ export class MomentFit {
     return loss[0];
   }
 
-  /** The average of the weights so far, the newest of them counted most. [d] */
-  average(): Float32Array {
-    const flat = new Float32Array(this.#layout.length);
-    for (const { name, offset } of this.#layout.entries) flat.set(this.#carried[`average.${name}`], offset);
-    return flat;
+  state(): FitState {
+    const [weights, average, ...slots] = CARRIED.map((prefix) => {
+      const flat = new Float32Array(this.#layout.length);
+      for (const { name, offset } of this.#layout.entries) flat.set(this.#carried[`${prefix}${name}`], offset);
+      return flat;
+    });
+    return { weights, average, optimizer: { step: this.#step, slots } };
   }
 
   dispose(): Promise<void> {

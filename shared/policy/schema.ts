@@ -147,7 +147,6 @@ export const CriticRounds = z.strictObject({
   lr: Positive,
   fitSteps: Count.describe('Steps of the generator after each of these rounds, on all moments so far.'),
   lastFitSteps: Count.optional().describe('The same after the last of them; as many as after the others where absent.'),
-  fitLr: Positive,
 });
 
 export const WarmStart = z.discriminatedUnion('kind', [
@@ -159,9 +158,11 @@ export const WarmStart = z.discriminatedUnion('kind', [
     maxReleases: Count.optional().describe(
       'Entries charged over all moment rounds, restarts included; where absent, the number of those rounds.',
     ),
-    fitSteps: Count,
-    fitBatch: Count,
-    lr: Positive,
+    fitSteps: Count.describe(
+      'Steps of the generator on the first sum; rounds in a critic’s features go on from there.',
+    ),
+    fitBatch: Count.describe('Fakes in a step.'),
+    lr: Positive.describe('Learning rate of all these steps; full at first, then it falls to a hundredth at the last.'),
     critic: CriticRounds.optional(),
   }),
 ]);

@@ -110,7 +110,6 @@ const computation = [
   'warmStart.critic.blocks[].frequencies',
   'warmStart.critic.blocks[].on',
   'warmStart.critic.blocks[].weight',
-  'warmStart.critic.fitLr',
   'warmStart.critic.fitSteps',
   'warmStart.critic.lastFitSteps',
   'warmStart.critic.lr',

@@ -38,7 +38,6 @@ function richPolicy(placement: 'local' | 'pooled', sites = true): Tree {
     batch: 5,
     lr: 0.1,
     fitSteps: 5,
-    fitLr: 0.1,
   };
   Object.assign(policy['warmStart'] as Tree, { critic });
   delete (policy['warmStart'] as Tree)['maxReleases'];

@@ -71,7 +71,6 @@ export const tinyCritic = {
   batch: 12,
   lr: 0.002,
   fitSteps: 4,
-  fitLr: 0.005,
 };
 
 export interface TinyOptions {

@@ -235,6 +235,9 @@ test('a critic comes with every moment round but the last, and travels through b
     expect(moments.map((m) => m.critic)).toEqual([null, critic, t.critic(one)]);
     expect(t.encode(t.decode(one))).toEqual(one);
     expect(t.encode(t.decode(two))).toEqual(two);
+    // One fit in three parts: its optimiser goes on, and is fresh once the last of them is done.
+    const { fitSteps } = tinyCritic;
+    expect([zero, one, two].map((state) => t.decode(state).optimizer.step)).toEqual([5, 5 + fitSteps, 0]);
     const later = await t.applyGradients(two, planFor(policy, 3), new Float64Array(t.weights(two).length), ['site-1']);
     expect(t.decode(later).moments).toEqual(moments);
     // One more release than there are rounds, and half a critic.

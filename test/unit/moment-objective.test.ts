@@ -7,7 +7,7 @@ import { initialise } from '../../shared/gan/layout.ts';
 import { openGan } from '../../shared/gan/registry.ts';
 import { CONSTANT_COORDINATE } from '../../shared/moments/embedding.ts';
 import { featureSet } from '../../shared/moments/features.ts';
-import { MomentFit } from '../../shared/moments/fit.ts';
+import { type FitState, MomentFit } from '../../shared/moments/fit.ts';
 import { classMeans, momentLoss, MomentObjective, momentTargets, pairFactors } from '../../shared/moments/objective.ts';
 import { morletFilters } from '../../shared/moments/wavelets.ts';
 import { PublicRandom } from '../../shared/public-random.ts';
@@ -97,19 +97,39 @@ test('a step of the fit is the gradient of the objective, Adam and the moving av
   const terms = [{ features, targets: { means, classWeights: Float32Array.of(1, 0.5) } }];
   const labels = Int32Array.of(0, 1, 1, 0, 0, 1);
   let weights = initialise(gan.generator.layout, 'test');
-  const fit = await MomentFit.create({ engine, gan, terms, labels, weights });
+  let state = adam({ learningRate: 0 }).init(weights.length);
+  const parts = { engine, gan, terms, labels };
+  const from = { weights, average: weights, optimizer: state };
+  const fit = await MomentFit.create({ ...parts, from });
   const objective = await MomentObjective.create({ engine, gan, terms, batch: labels.length });
   try {
     let average = weights;
-    let state = adam({ learningRate: 0 }).init(weights.length);
+    const paces = [];
     for (const [i, rate] of [0.01, 0.002].entries()) {
       const z = new PublicRandom(`${i}`).gaussians(labels.length * 4);
       const { loss, gradient } = await objective.gradient(weights, z, labels);
       ({ weights, state } = adam({ learningRate: rate, beta1: 0.5, beta2: 0.99 }).update(weights, gradient, state));
       average = movingAverage(average, weights, 0.75);
       expect(await fit.step(z, { rate, decay: 0.75 })).toBeCloseTo(loss, 5);
+      paces.push([z, { rate, decay: 0.75 }] as const);
     }
-    const apart = fit.average().reduce((most, v, i) => Math.max(most, Math.abs(v - average[i])), 0);
+    const whole = fit.state();
+    // The same steps in two fits, the second begun where the first ended, are the same bits.
+    let inParts: FitState = from;
+    for (const [z, pace] of paces) {
+      const part = await MomentFit.create({ ...parts, from: inParts });
+      await part.step(z, pace);
+      inParts = part.state();
+      await part.dispose();
+    }
+    expect(inParts).toEqual(whole);
+    // Control: a second fit that begins with a fresh optimiser is another one.
+    const forgetful = await MomentFit.create({ ...parts, from: { ...inParts, optimizer: from.optimizer } });
+    const mindful = await MomentFit.create({ ...parts, from: inParts });
+    for (const one of [forgetful, mindful]) await one.step(...paces[0]);
+    expect(forgetful.state().weights).not.toEqual(mindful.state().weights);
+    for (const one of [forgetful, mindful]) await one.dispose();
+    const apart = whole.average.reduce((most, v, i) => Math.max(most, Math.abs(v - average[i])), 0);
     expect(apart).toBeLessThan(2e-5);
     // The steps moved the weights by far more than that.
     expect(Math.abs(average[0] - initialise(gan.generator.layout, 'test')[0])).toBeGreaterThan(1e-3);
