@@ -76,7 +76,7 @@ function claim(policy: CheckedPolicy): Said {
     title: 'What the privacy claim is, and is not',
     paragraphs: [
       promised,
-      `Not promised: that a site’s data are true; that timing and message sizes say nothing; that settings chosen by looking at earlier private results are covered; that a patient known at two sites has one epsilon (theirs add up). Tuning is not part of the stated epsilon.`,
+      `Not promised: that a site’s data are true; that timing and message sizes say nothing; that settings chosen by looking at earlier private results are covered; that ${policy.placement === 'pooled' ? 'a patient known at two sites has the epsilon of one (there is one sum for all, in which that patient counts as two)' : 'a patient known at two sites has one epsilon (theirs add up)'}. Tuning is not part of the stated epsilon.`,
       policy.id === 'demo-insecure' || policy.id.startsWith('demo')
         ? 'This is a demonstration policy. It is not for real patients.'
         : 'See SECURITY.md for the whole list.',

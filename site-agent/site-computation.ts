@@ -29,7 +29,9 @@ import { checkCritic, criticFeatures, criticLayout, criticLength, criticSeed } f
 import { momentImages, MomentSummer } from '../shared/moments/embedding.ts';
 import { featureSet } from '../shared/moments/features.ts';
 import { samplingOf, type SiteSampling } from '../shared/policy/cost.ts';
+import type { DeepReadonly } from '../shared/policy/freeze.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
+import type { Policy } from '../shared/policy/schema.ts';
 import { discriminatorTrainingOf, rateFactor } from '../shared/policy/training.ts';
 import { declaredClasses, ganConfigOf, labelDistribution } from '../shared/policy/views.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
@@ -234,7 +236,7 @@ export function checkCriticOf({ policy, images }: Parts, critic: Float32Array): 
 }
 
 /** How long the vectors of the moment rounds are; empty without any. */
-export function momentLengths({ warmStart, model }: CheckedPolicy): number[] {
+export function momentLengths({ warmStart, model }: Pick<DeepReadonly<Policy>, 'warmStart' | 'model'>): number[] {
   if (warmStart.kind !== 'moments') return [];
   const shape = { channels: model.channels, size: model.imageSize };
   const features = [

@@ -139,7 +139,6 @@ async function startAll(
     const args = ['site', 'run', '--dir', own, '--data', npz, ...speed, '--threads', '1'];
     const logFile = join(o.out, `${siteId}.log`);
     const onEvent = (event: unknown) => {
-      screen.site(siteId, event as AgentEvent);
       const error = outForGood(siteId, event as AgentEvent, logFile);
       if (error !== null) fail(error);
     };

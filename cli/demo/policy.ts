@@ -1,8 +1,12 @@
 /** A policy for a demonstration's data, from a base policy: the base's noise and steps, the data's classes and counts. */
 import { leastSurvivors, thresholdOf } from '../../shared/aggregation/secagg/threshold.ts';
 import { overflowDelta } from '../../shared/dp/poisson.ts';
+import { openGan } from '../../shared/gan/registry.ts';
 import { countByClass, type LabelledImages } from '../../shared/imaging/images.ts';
+import { leastBits, pooledKindsOf } from '../../shared/policy/pooled.ts';
 import type { Policy } from '../../shared/policy/schema.ts';
+import { ganConfigOf } from '../../shared/policy/views.ts';
+import { momentLengths } from '../../site-agent/site-computation.ts';
 import type { SiteFacts } from './data.ts';
 
 export interface DerivedFrom {
@@ -37,10 +41,11 @@ export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
   const { gate: asked } = base.release;
   const gate = asked !== null && from.sites.every((s) => s.patients >= asked.leastPatients) ? asked : null;
   const imagesPerPatient = Math.min(base.privacy.imagesPerPatient, from.imagesPerPatient);
-  return {
+  const model = { ...base.model, imageSize: test.size as 28, channels: test.channels, classes: [...test.classNames] };
+  return withRoom({
     ...base,
     id: 'demo-derived',
-    model: { ...base.model, imageSize: test.size as 28, channels: test.channels, classes: [...test.classNames] },
+    model,
     training,
     privacy: { ...base.privacy, imagesPerPatient, maxSteps },
     labels: { distribution: shares(test) },
@@ -62,7 +67,7 @@ export function derivePolicy(base: Policy, from: DerivedFrom): Policy {
       'privacy.imagesPerPatient': 'as many as the data have, at most the base policy’s',
       'privacy.maxSteps': `${steps} steps of training, and ${SPARE_STEPS} to spare for restarts`,
     },
-  };
+  });
 }
 
 /** The base's scheme for so many sites, all of them needed: as many colluders and drop-outs as the base has and they bear. */
@@ -76,6 +81,23 @@ function aggregationFor(base: Policy['aggregation'], sites: number): Policy['agg
   of.minSurvivors = Math.max(of.minSurvivors, leastSurvivors(of.maxColluders));
   of.maxDropouts = Math.max(0, Math.min(base.maxDropouts, sites - Math.max(of.minSurvivors, bears(of.maxColluders))));
   return of;
+}
+
+/** A pooled policy with noise for as many colluders and drop-outs as its sums bear, and room for these vectors and values. */
+function withRoom(policy: Policy): Policy {
+  const { pooled: base, aggregation } = policy;
+  if (base === undefined) return policy;
+  const discriminator = openGan(ganConfigOf(policy)).discriminator.layout.length;
+  const pooled = {
+    ...base,
+    coordinates: Math.max(base.coordinates, discriminator, ...momentLengths(policy)),
+    maxColluders: aggregation.maxColluders ?? base.maxColluders,
+    maxDropouts: aggregation.maxDropouts ?? base.maxDropouts,
+  };
+  const wide = { ...policy, pooled };
+  if (aggregation.bits === undefined) return wide;
+  const bits = Math.max(aggregation.bits, ...pooledKindsOf(wide).map((kind) => leastBits(wide, kind)));
+  return { ...wide, aggregation: { ...aggregation, bits } };
 }
 
 /** Above half of the sites and one that lies, which for three is all of them; none where the base asks for none. */

@@ -6,7 +6,6 @@ import { lineOf, runShare } from '../coordinator-screen.ts';
 import type { ShellEvent } from '../coordinator-run.ts';
 import { showEpsilon } from '../output.ts';
 import { progress } from '../progress.ts';
-import type { AgentEvent } from '../site-run.ts';
 
 /** Where the rounds begin and end on the bar: before them the data are drawn, after them the images are judged. */
 const ROUNDS_FROM = 0.08;
@@ -18,14 +17,12 @@ export interface DemoScreen {
   readonly say: (text: string) => void;
   readonly preparing: (share: number, what: string) => void;
   readonly coordinator: (event: CoordinatorEvent | ShellEvent) => void;
-  readonly site: (siteId: string, event: AgentEvent) => void;
   readonly finishing: (share: number, what: string) => void;
   readonly stop: () => void;
 }
 
 export function demoScreen(policyOf: () => CheckedPolicy | null): DemoScreen {
   const bar = progress('demo');
-  const losses = new Map<string, number>();
   const epsilons = new Map<string, number | null>();
   let shares: ReturnType<typeof runShare> | null = null;
   const spent = () =>
@@ -33,10 +30,6 @@ export function demoScreen(policyOf: () => CheckedPolicy | null): DemoScreen {
       .sort()
       .map(([siteId, epsilon]) => `${siteId} ${showEpsilon(epsilon)}`)
       .join(', ');
-  const meanLoss = () => {
-    const all = [...losses.values()];
-    return all.length === 0 ? '' : `, loss on fakes ${(all.reduce((a, b) => a + b, 0) / all.length).toFixed(2)}`;
-  };
   return {
     say: (text) => bar.line(text),
     preparing: (share, what) => bar.update(share * ROUNDS_FROM, what),
@@ -49,17 +42,16 @@ export function demoScreen(policyOf: () => CheckedPolicy | null): DemoScreen {
       if (event.kind === 'epsilon') epsilons.set(event.statement.siteId, event.statement.epsilon);
       if (event.kind === 'fitting') bar.update(at, 'the generator learns from the noised moments');
       if (event.kind === 'round-closed') {
-        bar.update(at, `round ${event.round + 1} of ${rounds}${meanLoss()}`);
+        const loss = event.fakes === null ? '' : `, loss on fakes ${event.fakes.fakeLoss.toFixed(2)}`;
+        const closed = `round ${event.round + 1} of ${rounds}${loss}`;
+        bar.update(at, closed);
         if ((event.round + 1) % Math.max(1, Math.ceil(rounds / REPORTS)) === 0)
-          bar.line(`round ${event.round + 1} of ${rounds}${meanLoss()}; epsilon spent: ${spent()}`);
+          bar.line(`${closed}; epsilon spent: ${spent()}`);
       }
       // Here sites come and go by design; what is wrong is said all the same.
       const usual = ['listening', 'site-online', 'site-offline', 'waiting'];
       const line = usual.includes(event.kind) ? null : lineOf(event);
       if (line !== null) bar.line(line);
-    },
-    site(siteId, event) {
-      if (event.kind === 'update' && event.fakes) losses.set(siteId, event.fakes.fakeLoss);
     },
     stop: () => bar.stop(),
   };

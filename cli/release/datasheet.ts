@@ -192,7 +192,7 @@ function collection(f: Facts): Question[] {
         ['site', `epsilon it stated last${epsilon.delta === null ? '' : ` (delta ${epsilon.delta})`}`],
         epsilon.sites.map((s) => [s.siteId, number(s.epsilon)]),
       ),
-      'Epsilon is for one patient added or removed, by Rényi accounting of everything in the site’s ledger for this run. For a patient who is known at two sites, theirs add up. Settings that were chosen by trying are in no epsilon.',
+      `Epsilon is for one patient added or removed, by Rényi accounting of everything in the site’s ledger for this run. ${policy.placement === 'pooled' ? 'A patient who is known at two sites counts as two in the one sum of all, beyond that epsilon' : 'For a patient who is known at two sites, theirs add up'}. Settings that were chosen by trying are in no epsilon.`,
     ),
     ask(
       'mechanisms',

@@ -148,9 +148,9 @@ function against(policy: DeepReadonly<Policy>): Section {
   return {
     title,
     lines: [
-      `Against everyone, up to ${maxColluders} of the sites among them, while at most ${maxDropouts} of the sites that ` +
-        'were invited to a sum are missing from it. Each site adds a share of the noise, and could subtract its own.',
-      `It does not hold against more than ${maxColluders} sites that work together: with each more, less noise is left.`,
+      `Against everyone, up to ${maxColluders} of the sites among them, while ${maxDropouts === 0 ? 'none' : `at most ${maxDropouts}`} of the ` +
+        'sites that were invited to a sum is missing from it. Each site adds a share of the noise, and could subtract its own.',
+      `It does not hold against more than ${maxColluders} of the sites working together: with each more, less noise is left.`,
       'It rests on sums that nobody can open into their parts: a single update carries only a share of the noise.',
     ],
   };

@@ -2,14 +2,14 @@
 import { shareVariance } from '../dp/pooled-lattice.ts';
 import { MAX_SHARE_VARIANCE } from '../dp/skellam-table.ts';
 import type { Finding } from './check.ts';
-import { planLatticeOf, sensitivityOf, shareTermsOf } from './pooled.ts';
+import { bitsOfLimit, fewestSites, planLatticeOf, pooledKindsOf, sensitivityOf, shareTermsOf } from './pooled.ts';
 import type { Policy } from './schema.ts';
 
 /** Whole numbers of an update are int32. */
 const LARGEST = 2 ** 31 - 1;
 
 export function pooledFindings(policy: Policy): Finding[] {
-  const { placement, pooled, privacy, aggregation, warmStart } = policy;
+  const { placement, pooled, privacy, aggregation } = policy;
   if (placement === 'local')
     return pooled === undefined ? [] : [{ path: ['pooled'], message: 'belongs to placement "pooled"' }];
   if (pooled === undefined) return [{ path: ['pooled'], message: 'is missing: placement "pooled" needs it' }];
@@ -29,10 +29,8 @@ export function pooledFindings(policy: Policy): Finding[] {
     const message = `${minSites} sites less ${pooled.maxDropouts} and ${pooled.maxColluders} leave nobody to make noise`;
     return [...found, { path: ['pooled', 'maxColluders'], message }];
   }
-  const kinds = warmStart.kind === 'moments' ? (['discriminator', 'moments'] as const) : (['discriminator'] as const);
-  for (const kind of kinds) {
-    // The fewest sites have the largest shares.
-    const plan = { kind, invited: Array.from({ length: minSites }, (_, i) => `s${i}`) };
+  for (const kind of pooledKindsOf(policy)) {
+    const plan = fewestSites(policy, kind);
     if (shareVariance(sensitivityOf(policy, kind).variance, shareTermsOf(policy, plan)) > MAX_SHARE_VARIANCE)
       found.push({ path: ['pooled', 'stepsPerClip'], message: `is too many for the noise of ${kind} steps` });
     else if (planLatticeOf(policy, plan).limit > LARGEST)
@@ -45,7 +43,8 @@ export function pooledFindings(policy: Policy): Finding[] {
 /** A masking scheme's values have so many bits; a pooled update must fit as it is. */
 function bitsFinding({ aggregation }: Policy, limit: number, found: Finding[]): void {
   const { bits } = aggregation;
-  if (bits === undefined || 2 * limit + 1 <= 2 ** bits) return;
-  const message = `${bits} bits: a pooled update has values up to ${limit}, which take ${Math.ceil(Math.log2(2 * limit + 1))}`;
+  const needed = bitsOfLimit(limit);
+  if (bits === undefined || needed <= bits) return;
+  const message = `${bits} bits: a pooled update has values up to ${limit}, which take ${needed}`;
   if (!found.some((f) => f.message === message)) found.push({ path: ['aggregation', 'bits'], message });
 }

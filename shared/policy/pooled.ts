@@ -83,6 +83,23 @@ export const integerLimitOf = (
   plan: Pick<RoundPlan, 'kind' | 'invited'>,
 ): number | null => (policy.placement === 'pooled' ? planLatticeOf(policy, plan).limit : null);
 
+/** Every kind of pooled release in a run of this policy. */
+export const pooledKindsOf = ({ warmStart }: DeepReadonly<Policy>): readonly PooledKind[] =>
+  warmStart.kind === 'moments' ? ['discriminator', 'moments'] : ['discriminator'];
+
+/** A round of the fewest sites: their shares of the noise are the largest. */
+export const fewestSites = ({ aggregation }: DeepReadonly<Policy>, kind: PooledKind) => ({
+  kind,
+  invited: Array.from({ length: aggregation.minSites }, (_, i) => `s${i}`),
+});
+
+/** Bits of a whole number of [-limit, limit]. */
+export const bitsOfLimit = (limit: number): number => Math.ceil(Math.log2(2 * limit + 1));
+
+/** Fewest `aggregation.bits` that hold every honest update of a kind. @throws {FedError} PARAMETER_INVALID */
+export const leastBits = (policy: DeepReadonly<Policy>, kind: PooledKind): number =>
+  bitsOfLimit(planLatticeOf(policy, fewestSites(policy, kind)).limit);
+
 /** @throws {FedError} POLICY_INVALID when a vector is longer than the sensitivity was worked out for. */
 export function requireCoordinates(policy: DeepReadonly<Policy>, length: number): void {
   const { coordinates } = pooledOf(policy);
