@@ -171,18 +171,21 @@ const PRIVATE: Settings = {
   momentWeight: 3,
 };
 
-/** One critic round after the moment round, and no discriminators: long fits, and the time goes into nothing else. */
+/** Two critic rounds after the moment round, and no discriminators: one long fit, and the time goes into nothing else. */
 const CRITIC: Settings = {
   ...PRIVATE,
-  criticRounds: 1,
+  fitSteps: 1200,
+  criticRounds: 2,
+  criticFitSteps: 800,
   criticLastSteps: 1200,
+  criticSteps: 1000,
   rounds: 0,
   warmup: 0,
   momentShare: 1,
 };
 
 /** Without a mechanism the same, for as long as there is time. */
-const OPEN: Settings = { ...CRITIC, fitSteps: 3000, criticLastSteps: 1500 };
+const OPEN: Settings = { ...CRITIC, fitSteps: 1700, criticFitSteps: 1100, criticLastSteps: 1700 };
 
 /** @param overrides - `name=value` of a setting each, for trials. @throws {FedError} PARAMETER_INVALID */
 export function settingsOf(c: QualityCase, overrides: readonly string[] = []): Settings {
@@ -202,7 +205,7 @@ export function settingsOf(c: QualityCase, overrides: readonly string[] = []): S
 function shippedSettings({ data, epsilon, discriminators }: QualityCase): Settings {
   if (discriminators) return PRIVATE;
   // Two classes and small sites: more of each class in a batch, and sooner done.
-  if (data === 'pneumonia') return { ...CRITIC, fitSteps: 800, criticLastSteps: 400, fitPerClass: 100 };
+  if (data === 'pneumonia') return { ...CRITIC, fitSteps: 450, criticFitSteps: 300, criticLastSteps: 450, fitPerClass: 100 };
   const own = data === 'mednist' ? { fitPerClass: 40 } : {};
   return { ...(epsilon === null ? OPEN : CRITIC), ...own };
 }
