@@ -89,6 +89,8 @@ export function lineOf(event: CoordinatorEvent | ShellEvent): string | null {
       return `The release gate is ${event.why}.`;
     case 'gate-answered':
       return `${event.siteId} ${saidWords(event.words)}.`;
+    case 'gate-unmeasured':
+      return `The candidate’s images cannot be measured: ${event.detail}.`;
     case 'gate-judged':
       return [
         event.passed

@@ -32,6 +32,7 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   BOUNDS_EXCEEDED: EXIT.refused,
   BUDGET_EXHAUSTED: EXIT.refused,
   GATE_ASKED: EXIT.refused,
+  GENERATOR_NOT_FINITE: EXIT.refused,
   RELEASE_REFUSED: EXIT.refused,
   LAYER_WITHOUT_NORM_RULE: EXIT.refused,
   LOG_INVALID: EXIT.invalid,

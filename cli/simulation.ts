@@ -216,7 +216,7 @@ const stepsInTurn = (c: PooledSteps, turns: Turns): PooledSteps => ({
 const gateInTurn = (c: GateComputation, turns: Turns): GateComputation => ({
   event: () => c.event(),
   expected: (of) => c.expected(of),
-  check: (released) => c.check(released),
+  draw: (...args) => turns.take(() => c.draw(...args)),
   words: (...args) => turns.take(() => c.words(...args)),
 });
 

@@ -52,5 +52,7 @@ export type CoordinatorEvent =
   | { readonly kind: 'gate-asked'; readonly asked: readonly string[]; readonly candidateSha256: string }
   | { readonly kind: 'gate-waiting'; readonly why: string }
   | { readonly kind: 'gate-answered'; readonly siteId: string; readonly words: GateWords }
+  /** Nothing can be said of the candidate's images; the verdict will refuse them. */
+  | { readonly kind: 'gate-unmeasured'; readonly code: ErrorCode; readonly detail: string }
   | { readonly kind: 'gate-judged'; readonly passed: boolean; readonly findings: readonly GateFinding[] }
   | { readonly kind: 'run-finished'; readonly outcome: 'completed' | 'stopped'; readonly rounds: number };

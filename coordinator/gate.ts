@@ -104,12 +104,17 @@ async function collectWords(p: RoundParts, { asked }: GateRecord): Promise<void>
   }
 }
 
+/** A generator that draws no numbers is judged like one that was not measured: it does not leave. */
 async function measure(p: RoundParts, gate: GateRecord, similarityOf: SimilarityOf | undefined): Promise<void> {
   if (gate.similarity !== null || similarityOf === undefined) return;
   const bytes = await p.blobs.read(candidateBlob(p.runId), 0, gate.candidate.bytes);
   if (sha256Hex(bytes) !== gate.candidate.releasedSha256)
     throw new FedError('STORE_CORRUPT', 'the stored candidate is not the one that was asked about');
-  const similarity = await similarityOf(unpackFloat32(bytes), gate.candidate);
+  const similarity = await similarityOf(unpackFloat32(bytes), gate.candidate).catch((error: unknown) => {
+    if (!(error instanceof FedError) || error.code !== 'GENERATOR_NOT_FINITE') throw error;
+    p.emit({ kind: 'gate-unmeasured', code: error.code, detail: error.message });
+    return null;
+  });
   await p.store.transaction(async (tx) => {
     const run = await runOf(p, tx);
     if (run.gate !== undefined) await tx.putRun({ ...run, gate: { ...run.gate, similarity } });

@@ -40,6 +40,7 @@ export const ERRORS = {
   LAYER_WITHOUT_NORM_RULE: { retry: 'never', say: 'A discriminator layer has no per-patient norm rule.' },
   POLICY_INVALID: { retry: 'never', say: 'The policy does not pass its own checks.' },
   GATE_ASKED: { retry: 'never', say: 'This site has answered the release gate of this run about another candidate.' },
+  GENERATOR_NOT_FINITE: { retry: 'never', say: 'The generator holds or draws values that are not finite numbers.' },
   RELEASE_REFUSED: { retry: 'never', say: 'The release gate does not let these images leave.' },
   SCHEME_UNKNOWN: { retry: 'never', say: 'The aggregation scheme is not available.' },
   // Engine

@@ -7,15 +7,14 @@ import { latticeGaussian } from '../shared/dp/gaussian.ts';
 import type { Engine } from '../shared/engine/program.ts';
 import type { GateWords } from '../shared/gate/outcome.ts';
 import { type Candidate, candidateOf } from '../shared/gate/candidate.ts';
-import { drawCandidate, splitReleased } from '../shared/gate/draw.ts';
+import { drawCandidate } from '../shared/gate/draw.ts';
 import { Nearness } from '../shared/gate/scores.ts';
 import { gateSum, gateWords } from '../shared/gate/words.ts';
-import { openGan } from '../shared/gan/registry.ts';
+import type { LabelledImages } from '../shared/imaging/images.ts';
 import { gateEventOf } from '../shared/policy/cost.ts';
 import type { DeepReadonly } from '../shared/policy/freeze.ts';
 import type { ReleaseGate } from '../shared/policy/gate-schema.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
-import { ganConfigOf } from '../shared/policy/views.ts';
 import type { RandomBytes } from '../shared/random.ts';
 import type { GateComputation } from './core/computation.ts';
 import type { Split } from './core/hold-out.ts';
@@ -44,13 +43,12 @@ export class SiteGate implements GateComputation {
     return candidateOf(this.#p.policy, of);
   }
 
-  check(released: Float32Array): void {
-    splitReleased(openGan(ganConfigOf(this.#p.policy)), released);
+  draw(released: Float32Array, candidate: Candidate): Promise<LabelledImages> {
+    return drawCandidate(this.#p.engine, this.#p.policy, released, candidate);
   }
 
-  async words(released: Float32Array, candidate: Candidate): Promise<GateWords> {
+  async words(synthetic: LabelledImages): Promise<GateWords> {
     const { engine, policy, gate, split, random } = this.#p;
-    const synthetic = await drawCandidate(engine, policy, released, candidate);
     const nearness = new Nearness(engine, synthetic, gate.memorisation.distance);
     const { imagesPerPatient } = policy.privacy;
     // The images that training uses, and of those held out as many.

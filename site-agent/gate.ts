@@ -67,12 +67,11 @@ async function makeAnswer(p: SiteParts, question: GateQuestion, { released }: As
   ledger.assertAffordable({ runId, event, count: 1, budget, lifetime });
   if (released.sha256 !== candidate.releasedSha256)
     throw new FedError('POLICY_MISMATCH', 'the generator offered is not the candidate’s');
-  const values = await fetchTensor(p, candidate.releasedSha256);
-  gate.check(values);
+  const synthetic = await gate.draw(await fetchTensor(p, candidate.releasedSha256), candidate);
 
   outbox.beginGate(runId, sha256);
   charge(p, { runId, round: terms.rounds }, 0, event);
-  const words = await gate.words(values, candidate);
+  const words = await gate.words(synthetic);
   const answer = await sign(p, question, words);
   outbox.putGateAnswer(runId, answer, await stateEpsilon(p, { runId, policySha256 }));
   p.emit({ kind: 'gate-answered', words });

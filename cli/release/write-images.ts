@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { sha256Hex } from '../../shared/audit/canonical.ts';
+import { requireFinite } from '../../shared/gate/draw.ts';
 import type { GeneratorCard } from '../../shared/gan/export.ts';
 import { type LabelledImages, valuesPerImage } from '../../shared/imaging/images.ts';
 import { encodeNpy } from '../../shared/imaging/npy.ts';
@@ -52,6 +53,7 @@ export async function writeImages(o: WriteImages): Promise<WrittenImages> {
   let next = drawer.batch(of, 0);
   for (let index = 0; index < batches; index++) {
     const values = await next;
+    requireFinite(values);
     // Not awaited here: the engine works in a thread of its own. Should it fail, the next turn says so.
     if (index + 1 < batches) (next = drawer.batch(of, index + 1)).catch(() => undefined);
     const start = index * recipe.batch;

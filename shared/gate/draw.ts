@@ -22,16 +22,21 @@ export async function releasedValues(
   return released;
 }
 
-/** The two parts again. @throws {FedError} PARAMETER_INVALID for another length, or a value that is not finite. */
+/** The two parts again. @throws {FedError} PARAMETER_INVALID for another length; GENERATOR_NOT_FINITE. */
 export function splitReleased(gan: Gan, released: Float32Array): { weights: Float32Array; statistics: Float32Array } {
   const { layout, statistics } = gan.generator;
   if (released.length !== layout.length + statistics.length)
     throw new FedError('PARAMETER_INVALID', `a generator of ${released.length} values`);
   if (!released.every((x) => Number.isFinite(x)))
-    throw new FedError('PARAMETER_INVALID', 'a generator with a value that is not finite');
+    throw new FedError('GENERATOR_NOT_FINITE', 'a generator with a value that is not finite');
   return { weights: released.subarray(0, layout.length), statistics: released.subarray(layout.length) };
 }
 
+/**
+ * Guarantee: every pixel is a finite number. Finite weights alone do not give that: large ones overflow on the way, and what
+ * becomes of it is the engine's affair. An image of no numbers has no distance to anything, so it would be nobody's copy.
+ * @throws {FedError} PARAMETER_INVALID for another length; GENERATOR_NOT_FINITE.
+ */
 export async function drawCandidate(
   engine: Engine,
   policy: CheckedPolicy,
@@ -41,5 +46,14 @@ export async function drawCandidate(
   const gan = openGan(ganConfigOf(policy));
   const parts = splitReleased(gan, released);
   const labels = candidateLabels(candidate);
-  return sampleImages({ engine, gan, ...parts, labels, classNames: policy.model.classes, seed: candidate.seed });
+  const { classes: classNames } = policy.model;
+  const images = await sampleImages({ engine, gan, ...parts, labels, classNames, seed: candidate.seed });
+  requireFinite(images.pixels);
+  return images;
+}
+
+/** Of drawn images, which are public. @throws {FedError} GENERATOR_NOT_FINITE */
+export function requireFinite(pixels: Float32Array): void {
+  if (!pixels.every((x) => Number.isFinite(x)))
+    throw new FedError('GENERATOR_NOT_FINITE', 'a generator that draws pixels which are not finite');
 }

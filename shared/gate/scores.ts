@@ -12,7 +12,7 @@ import { PublicRandom } from '../public-random.ts';
 export interface PatientScore {
   /** Whether an image of the patient's has a copy among them. */
   readonly copied: boolean;
-  /** In [-1, 1]: 1 on a synthetic image, -1 at the usual distance of two of them or further. */
+  /** In [-1, 1]: 1 on a synthetic image, -1 at the usual distance of two of them or further; NaN where it cannot be told. */
   readonly nearness: number;
 }
 
@@ -60,7 +60,8 @@ export class Nearness {
     let next = 0;
     return patients.map((own) => {
       const nearest = Math.min(...ratios.subarray(next, (next += own.length)));
-      return { copied: nearest <= this.#distance, nearness: 1 - 2 * Math.min(1, nearest) };
+      // What is no number is no proof of a distance.
+      return { copied: !(nearest > this.#distance), nearness: 1 - 2 * Math.min(1, nearest) };
     });
   }
 

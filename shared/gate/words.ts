@@ -11,7 +11,8 @@ import type { PatientScore } from './scores.ts';
  * The three sums of `error-rates.ts`: PRIVATE.
  *
  * Guarantee: one patient more or less, on either side, moves the vector by at most 1. Every score is brought into its
- * range, and what is no number counts as the end of it that speaks for no copy.
+ * range, and what is no number counts as the end of it that speaks against the candidate: near for a patient who was
+ * trained on, far for one who was not.
  * @returns [copies, membership, size]
  */
 export function gateSum(
@@ -25,11 +26,11 @@ export function gateSum(
   const sums = new Float64Array(3);
   for (const { copied, nearness } of training) {
     sums[0] += w.copies * ((copied ? 1 : 0) - shareAtMost);
-    sums[1] += w.membership * w.ratio * (within(nearness) - 2 * advantageAtMost);
+    sums[1] += w.membership * w.ratio * (within(nearness, 1) - 2 * advantageAtMost);
     sums[2] += w.size;
   }
   for (const { nearness } of heldOut) {
-    sums[1] -= w.membership * within(nearness);
+    sums[1] -= w.membership * within(nearness, -1);
     sums[2] += w.size;
   }
   return dangerouslyTrustAsClippedSum(sums, 1);
@@ -46,8 +47,9 @@ export function gateWords(gate: DeepReadonly<ReleaseGate>, sum: ClippedSum, gaus
   const { values } = privatize(sum, { clipNorm: 1, noiseMultiplier }, gaussian);
   const [copies, membership, size] = values;
   const enough = size >= leastPatients * questionWeights(gate).size;
-  const word = (value: number): Word => (!enough ? 'cannot-tell' : value > 0 ? 'yes' : 'no');
+  const word = (value: number): Word => (!enough ? 'cannot-tell' : value <= 0 ? 'no' : 'yes');
   return { kind: 'answered', memorisation: word(copies), membership: word(membership) };
 }
 
-const within = (nearness: number): number => (nearness >= -1 ? Math.min(1, nearness) : -1);
+const within = (nearness: number, otherwise: 1 | -1): number =>
+  Number.isNaN(nearness) ? otherwise : Math.max(-1, Math.min(1, nearness));

@@ -2,6 +2,7 @@ import type { PrivacyEvent } from '../../shared/dp/event.ts';
 import type { SiteUpdate } from '../../shared/aggregation/aggregation.ts';
 import type { GateWords } from '../../shared/gate/outcome.ts';
 import type { Candidate } from '../../shared/gate/candidate.ts';
+import type { LabelledImages } from '../../shared/imaging/images.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 
 /** What may be shown of a step: numbers about fakes alone, never about an image. */
@@ -78,10 +79,10 @@ export interface GateComputation {
   /** The candidate that this generator is under the policy: seed and counts are not the coordinator's to choose. */
   expected(of: Candidate): Candidate;
   /**
-   * Refuses a generator that nothing could be drawn from, before anything is charged.
-   * @throws {FedError} PARAMETER_INVALID
+   * The images that are judged: public, and drawn before anything is charged.
+   * @throws {FedError} PARAMETER_INVALID, GENERATOR_NOT_FINITE for a generator that no image comes of.
    */
-  check(released: Float32Array): void;
+  draw(released: Float32Array, candidate: Candidate): Promise<LabelledImages>;
   /** Noised, and thresholded after the noise. Fresh noise at every call: what is sent is the first that was stored. */
-  words(released: Float32Array, candidate: Candidate): Promise<GateWords>;
+  words(synthetic: LabelledImages): Promise<GateWords>;
 }

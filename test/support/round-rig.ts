@@ -17,6 +17,7 @@ import { candidateOf } from '../../shared/gate/candidate.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
 import { EMPTY_ROSTER, withSite } from '../../shared/identity/roster.ts';
 import type { Roster } from '../../shared/identity/roster.ts';
+import type { LabelledImages } from '../../shared/imaging/images.ts';
 import type { SiteBounds } from '../../shared/policy/bounds.ts';
 import { gateEventOf } from '../../shared/policy/cost.ts';
 import { loadPolicy } from '../../shared/policy/load.ts';
@@ -125,6 +126,12 @@ const valuesOf = (seed: string, n: number): Float32Array =>
     (_, i) => (parseInt(sha256Hex(`${seed} ${i}`).slice(0, 8), 16) / 2 ** 32 - 0.5) * 0.4,
   );
 
+/** What the stub generator draws: nothing. */
+const NO_IMAGES: LabelledImages = {
+  ...{ n: 0, channels: 1, size: 28, classNames: [], patients: [] },
+  ...{ pixels: new Float32Array(), labels: new Int32Array() },
+};
+
 /** A site whose every result is a pure function of its arguments; with `fresh`, none is like another, as with real noise. */
 export class StubComputation implements SiteComputation {
   steps = 0;
@@ -179,7 +186,7 @@ export class StubComputation implements SiteComputation {
     return {
       event: () => gateEventOf(gate, 1),
       expected: (of) => candidateOf(this.#policy, of),
-      check: () => undefined,
+      draw: async () => NO_IMAGES,
       words: async () => {
         this.gateCalls += 1;
         return { kind: 'answered', memorisation: this.#fresh && this.gateCalls > 1 ? 'yes' : 'no', membership: 'no' };

@@ -3,7 +3,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import { Nearness } from '../../shared/gate/scores.ts';
+import { gateSum } from '../../shared/gate/words.ts';
 import type { LabelledImages } from '../../shared/imaging/images.ts';
+import { testGate } from '../support/gate-rig.ts';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -42,4 +44,17 @@ test('a generator of one image has no usual distance; lying on that image is a c
     { copied: true, nearness: 1 },
     { copied: false, nearness: -1 },
   ]);
+});
+
+test('what is no number is no proof of a distance: it counts against the candidate, or is refused', async () => {
+  const trained = (nearness: number) => [...gateSum(testGate, [{ copied: false, nearness }], []).values];
+  const heldOut = (nearness: number) => [...gateSum(testGate, [], [{ copied: false, nearness }]).values];
+  expect(trained(NaN)).toEqual(trained(1));
+  expect(heldOut(NaN)).toEqual(heldOut(-1));
+  // Positive control: the other end of the range is another sum.
+  expect(trained(NaN)).not.toEqual(trained(-1));
+  expect(heldOut(NaN)).not.toEqual(heldOut(1));
+  await expect(new Nearness(engine, flat([NaN, NaN]), 0.25).scores(flat([0.5]), [[0]])).rejects.toThrow(
+    /^PARAMETER_INVALID: .*no finite number/,
+  );
 });
