@@ -8,7 +8,7 @@
  * | `keys.json`, `tls.pem` | private: mode 0600 |
  * | `identity.sqlite` | invites and roster |
  * | `store.sqlite`, `blobs/` | rounds, log, uploads, generators, and sums where they are kept |
- * | `releases/` | manifests of exported images, as the log names them |
+ * | `releases/` | manifests of releases, as the log names them |
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';

@@ -66,7 +66,10 @@ export function lineOf(event: CoordinatorEvent | ShellEvent): string | null {
     case 'listening':
       return `Sites reach this coordinator at ${event.url}`;
     case 'run-started':
-      return event.resumedAt === 0 ? null : `Going on at round ${event.resumedAt + 1} of ${event.rounds}.`;
+      if (event.resumedAt === 0) return null;
+      return event.resumedAt < event.rounds
+        ? `Going on at round ${event.resumedAt + 1} of ${event.rounds}.`
+        : `All ${event.rounds} rounds are over.`;
     case 'waiting':
       return `Round ${event.round + 1} waits: ${event.why}.`;
     case 'site-online':

@@ -6,7 +6,7 @@ import { footingOf } from '../coordinator/witnesses.ts';
 import type { LogEntry } from '../shared/audit/entry.ts';
 import { headOfEntries } from '../shared/audit/log.ts';
 import { FedError } from '../shared/errors.ts';
-import { policySha256 } from '../shared/policy/load.ts';
+import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
 import { roundTermsOf } from '../shared/policy/views.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { blobsPath, type CoordinatorFolder, openIdentity, storePath } from './coordinator-folder.ts';
@@ -24,6 +24,12 @@ export interface StoredStatus {
   readonly logEntries: number;
   /** Which cosignatures the next round lacks; null where it lacks none, or one is open. */
   readonly witnessesMissing: string | null;
+  /** The release gate, where the policy has one; its verdict is for `coordinator gate`, which looks again. */
+  readonly gate: {
+    readonly stage: 'not-asked' | 'asked' | 'judged';
+    readonly signed: number;
+    readonly needed: number;
+  } | null;
   readonly sites: readonly {
     readonly siteId: string;
     readonly roster: 'active' | 'revoked';
@@ -63,6 +69,7 @@ export async function coordinatorStatus(folder: CoordinatorFolder): Promise<Stor
     rounds: roundTermsOf(policy).rounds,
     logEntries: stored.head.size,
     witnessesMissing: open || footing.firm ? null : footing.why,
+    gate: gateStatus(policy, stored.run?.gate ?? null),
     sites: roster.sites.map(({ siteId, status }) => ({
       siteId,
       roster: status,
@@ -72,6 +79,18 @@ export async function coordinatorStatus(folder: CoordinatorFolder): Promise<Stor
     })),
   };
 }
+
+function gateStatus({ release }: CheckedPolicy, record: GateRecord | null): StoredStatus['gate'] {
+  if (release.gate === null) return null;
+  const stage = record === null ? 'not-asked' : record.judged ? 'judged' : 'asked';
+  return { stage, signed: record?.signOffs.length ?? 0, needed: release.gate.signOff.needed };
+}
+
+const GATE_STAGES = {
+  'not-asked': 'the sites are asked about the images after the last round',
+  asked: 'waiting for the sites',
+  judged: 'judged; veilgan coordinator gate has the verdict',
+};
 
 export function statusText(s: StoredStatus): string {
   const state = s.status === 'finished' ? `finished, ${s.outcome}` : s.status === 'running' ? 'under way' : 'not begun';
@@ -84,6 +103,9 @@ export function statusText(s: StoredStatus): string {
     `policy ${s.policy}, sha256 ${s.policySha256}`,
     `${s.roundsDone} of ${s.rounds} rounds, ${s.logEntries} log entries, at ${s.url}`,
     ...(s.witnessesMissing === null ? [] : [`the next round waits: ${s.witnessesMissing}`]),
+    ...(s.gate === null
+      ? []
+      : [`release gate: ${GATE_STAGES[s.gate.stage]}; ${s.gate.signed} of ${s.gate.needed} needed have signed`]),
     ...(rows.length === 0 ? ['no site has joined'] : rows),
   ].join('\n');
 }
@@ -118,7 +140,7 @@ export const storedAt = ({ dir, file }: CoordinatorFolder): StoredAt => ({
   blobs: blobsPath(dir),
 });
 
-/** @throws {FedError} STORE_CORRUPT, LOG_INVALID */
+/** @throws {FedError} PARAMETER_INVALID before the run has begun; STORE_CORRUPT, LOG_INVALID */
 export async function readRun({ runId, store, blobs }: StoredAt): Promise<StoredRun> {
   const { generator, log, sites, outcome, gate } = await reading(store, async (tx) => {
     const run = await tx.run(runId);
@@ -130,7 +152,7 @@ export async function readRun({ runId, store, blobs }: StoredAt): Promise<Stored
       gate: run?.gate ?? null,
     };
   });
-  if (generator === null) throw new FedError('STORE_CORRUPT', `run ${runId} has no generator`);
+  if (generator === null) throw new FedError('PARAMETER_INVALID', `run ${runId} has not begun, and has made nothing`);
   headOfEntries(log);
   const state = await loadGeneratorState(new FileBlobStore(blobs), runId, generator);
   const stated = sites.flatMap(({ siteId, epsilon }) =>

@@ -27,7 +27,8 @@ const STAGES = ['exporting', 'sampling', 'writing images', 'train on synthetic',
 const IMAGES = 1000;
 
 /**
- * @throws {FedError} RELEASE_REFUSED by the policy's gate, before images are written; STORE_CORRUPT when the run has made nothing yet; LOG_INVALID.
+ * @throws {FedError} RELEASE_REFUSED by the policy's gate, before images are written; PARAMETER_INVALID when the run has
+ *   not begun; LOG_INVALID.
  */
 export async function exportRun(folder: CoordinatorFolder, o: ExportOptions): Promise<RunSummary> {
   const { policy, file } = folder;

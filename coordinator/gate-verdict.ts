@@ -7,6 +7,8 @@ import { auditOwnLog, logEvidence, type OwnLog } from './own-log.ts';
 import type { GateRecord, RunRecord, SiteRecord } from './store/store.ts';
 
 export interface GateVerdict extends Verdict {
+  /** Whether the log has the coordinator's verdict: before that nobody signs, and nothing leaves. */
+  readonly judged: boolean;
   /** Null before the rounds are over, and where the policy has no gate. */
   readonly candidate: (Candidate & { readonly sha256: string }) | null;
 }
@@ -16,10 +18,11 @@ export async function verdictOf(p: OwnLog): Promise<GateVerdict> {
   const { evidence, gate } = await evidenceOf(p);
   const candidate = gate === null ? null : { ...gate.candidate, sha256: candidateSha256(gate.candidate) };
   const { passed, findings } = judge(evidence, p.policy);
-  if (gate === null || gate.judged) return { passed: passed && gate !== null, findings, candidate };
+  const judged = gate?.judged ?? false;
+  if (judged || p.policy.release.gate === null) return { judged, passed: passed && judged, findings, candidate };
   // An auditor goes by the verdict in the log: before it is there, nothing may leave.
   const say = 'The run has not come to its verdict yet.';
-  return { passed: false, findings: [finding('gate', 1, 0, 'verdicts', false, say), ...findings], candidate };
+  return { judged, passed: false, findings: [finding('gate', 1, 0, 'verdicts', false, say), ...findings], candidate };
 }
 
 /** What can be said before anybody has signed. */

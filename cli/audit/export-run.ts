@@ -24,7 +24,7 @@ export async function exportFrom(folder: CoordinatorFolder, out: string): Promis
   }
 }
 
-/** Manifests of releases that `coordinator export` has logged, by the hash they are named after. */
+/** Manifests that `veilgan release` has logged, by the hash they are named after. */
 function manifestsOf(dir: string): Map<string, string> {
   const folder = releasesPath(dir);
   const names = existsSync(folder) ? readdirSync(folder).filter((f) => /^[0-9a-f]{64}\.json$/.test(f)) : [];

@@ -90,7 +90,8 @@ export function auditLogCommands(audit: Command): void {
     .action(monitor);
 }
 
-async function keysFrom(path: string): Promise<KeysFile> {
+/** @throws {FedError} PARAMETER_INVALID, LOG_INVALID */
+export async function keysFrom(path: string): Promise<KeysFile> {
   const { readKeys } = await import('../audit/read-folder.ts');
   return readKeys(readText(path, 'keys'), path);
 }

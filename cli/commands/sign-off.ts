@@ -1,6 +1,7 @@
 /** `veilgan sign-off`: the people whom a policy asks before images leave. */
 import type { Command } from 'commander';
 import { note, print } from '../output.ts';
+import { keysFrom } from './audit-log.ts';
 
 export function addSignOff(program: Command): void {
   const group = program.command('sign-off').description('for the people whom a policy asks before images leave');
@@ -20,26 +21,26 @@ export function addSignOff(program: Command): void {
 
   group
     .command('sign')
-    .description('sign the candidate of a run; see veilgan coordinator gate for what you sign')
-    .requiredOption('--dir <folder>', 'the coordinator’s folder of the run')
+    .description('sign the candidate of a run; veilgan coordinator gate, or veilgan audit report, shows what you sign')
+    .requiredOption(
+      '--dir <folder>',
+      'the coordinator’s folder of the run; or an audit folder of it, on your own machine',
+    )
+    .option('--keys <file>', 'for an audit folder: the consortium’s public keys, from another source than the folder')
     .requiredOption('--key <file>', 'your key')
     .requiredOption('--name <name>', 'your name, as the policy has it')
-    .option('--print', 'print the statement; without it, it goes into the run’s log', false)
-    .action(async (o: { dir: string; key: string; name: string; print: boolean }) => {
-      const [{ openCoordinator }, { judgedRelease }, { addSignOff: add, readPersonKey, signCandidate }, { FedError }] =
-        await Promise.all([
-          import('../coordinator-folder.ts'),
-          import('../release/judged.ts'),
-          import('../release/sign-off.ts'),
-          import('../../shared/errors.ts'),
-        ]);
-      const folder = openCoordinator(o.dir);
-      const { candidate } = await judgedRelease(folder);
-      if (candidate === null) throw new FedError('PARAMETER_INVALID', 'the release gate has not judged this run yet');
-      const of = { runId: folder.file.runId, candidateSha256: candidate.sha256, name: o.name };
-      const statement = await signCandidate(folder.policy, readPersonKey(o.key), of);
-      if (o.print) return print(statement);
-      print(`${await add(folder, statement)} has signed candidate ${candidate.sha256}`);
+    .option('--print', 'print the statement; without it, it goes into the log of the coordinator’s folder', false)
+    .action(async (o: { dir: string; keys?: string; key: string; name: string; print: boolean }) => {
+      const { addSignOff: add, readPersonKey, signableIn, signCandidate } = await import('../release/sign-off.ts');
+      const { coordinator, policy, runId, candidateSha256 } = await signableIn(
+        o.dir,
+        o.keys === undefined ? null : await keysFrom(o.keys),
+      );
+      const statement = await signCandidate(policy, readPersonKey(o.key), { runId, candidateSha256, name: o.name });
+      if (coordinator !== null && !o.print)
+        return print(`${await add(coordinator, statement)} has signed candidate ${candidateSha256}`);
+      print(statement);
+      note(`You have signed candidate ${candidateSha256}. The coordinator’s operator adds it: veilgan sign-off add`);
     });
 
   group

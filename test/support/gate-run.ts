@@ -4,10 +4,11 @@ import type { CoordinatorEvent } from '../../coordinator/events.ts';
 import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
 import { verdictOf } from '../../coordinator/gate-verdict.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
+import type { Store } from '../../coordinator/store/store.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import { candidateSimilarity } from '../../shared/gate/similarity.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
-import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
+import { type BlobStore, MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { secureBytes } from '../../shared/random.ts';
 import { SiteAgent } from '../../site-agent/agent.ts';
 import { HOLD_OUT_KEY_BYTES } from '../../site-agent/core/hold-out.ts';
@@ -39,15 +40,17 @@ export interface GatedRun {
   readonly sites: ReadonlyMap<string, PrivateImages>;
   readonly trainer?: GanGeneratorTrainer;
   readonly cast?: Cast;
+  /** Where the coordinator keeps its run; by default in memory. */
+  readonly at?: { readonly runId: string; readonly store: Store; readonly blobs: BlobStore };
 }
 
 export async function gatedRun({ engine, policy, sites, ...o }: GatedRun) {
   const cast = o.cast ?? castOf(sites.size);
-  const [store, blobs] = [new MemoryStore(), new MemoryBlobStore()];
+  const { runId, store, blobs } = o.at ?? { runId: RUN_ID, store: new MemoryStore(), blobs: new MemoryBlobStore() };
   const trainer = o.trainer ?? new GanGeneratorTrainer(engine, policy);
   const events: CoordinatorEvent[] = [];
   const coordinator = new Coordinator({
-    ...{ policy, runId: RUN_ID, store, blobs, trainer, identity: cast.coordinator, roster: () => cast.roster },
+    ...{ policy, runId, store, blobs, trainer, identity: cast.coordinator, roster: () => cast.roster },
     similarity: (...args) => candidateSimilarity(engine, policy, ...args),
     onEvent: (event) => events.push(event),
   });
@@ -68,8 +71,8 @@ export async function gatedRun({ engine, policy, sites, ...o }: GatedRun) {
   }
   try {
     await Promise.all([coordinator.run(), ...agents]);
-    const own = { store, runId: RUN_ID, policy, keys: cast.coordinator };
-    const log = await store.transaction((tx) => tx.log(RUN_ID, 0, 10_000));
+    const own = { store, runId, policy, keys: cast.coordinator };
+    const log = await store.transaction((tx) => tx.log(runId, 0, 10_000));
     return { ...own, cast, blobs, events, ledgers, log, verdict: await verdictOf(own) };
   } finally {
     await Promise.all([trainer.dispose(), ...computations.map((c) => c.dispose())]);
