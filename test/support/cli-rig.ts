@@ -108,10 +108,10 @@ export function tinyPolicy(change: (policy: Record<string, Json>) => void = () =
   Object.assign(policy['training'], { rounds: 4, discriminatorSteps: 2, warmupDiscriminatorSteps: 0, momentWeight: 0 });
   Object.assign(policy['training'], { generatorBatch: 8, fakesPerStep: 8 });
   Object.assign(policy['privacy'], { sampleRate: 0.2, expectedBatch: 8, maxBatch: 40, imagesPerPatient: 2 });
-  Object.assign(policy['privacy'], { noiseMultiplier: 2, maxSteps: 20 });
+  Object.assign(policy['privacy'], { epsilon: 10, noiseMultiplier: 2, maxSteps: 20 });
   policy['warmStart'] = { kind: 'none' };
   Object.assign(policy['release'], { maxImages: 256 });
-  delete policy['why']['warmStart.maxReleases'];
+  policy['why'] = Object.fromEntries(Object.entries(policy['why']).filter(([path]) => !path.startsWith('warmStart.')));
   change(policy);
   return JSON.stringify(policy);
 }
