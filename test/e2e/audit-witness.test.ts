@@ -167,24 +167,13 @@ test('a site that is shown the other history refuses it by code, at once', async
   void b.coordinator.run();
   await until(clock, () => [a, b].every((f) => f.players.some((p) => declinesOf(p).length > 0)));
   const moved = a.players[0];
-  // It has checked, and cosigned, what only this history holds.
+  // It has checked, and cosigned, what only this history holds: this plan's checkpoint, or by now a later one.
   const onlyHere = a.tap.of('round-opened').at(-1)!.plan.checkpoint;
-  await until(clock, () => own.get(moved.siteId)!.outbox.witness(RUN_ID)!.head.size === onlyHere.size);
+  await until(clock, () => own.get(moved.siteId)!.outbox.witness(RUN_ID)!.head.size >= onlyHere.size);
   await moved.stop();
   // The same site, its memory with it, now at the coordinator of the other history.
   const again = enter(cast, policy, moved.siteId, b.coordinator, { clock, ...own.get(moved.siteId) });
-  try {
-    await until(clock, () => [...declinesOf(again), ...refusalsOf(again)].length > 0);
-  } catch (e) {
-    console.log(
-      JSON.stringify(
-        [a, b].map((f) => [f.tap.events.slice(-6), f.players.map((p) => [p.siteId, p.events.slice(-3)])]),
-        null,
-        1,
-      ),
-    );
-    throw e;
-  }
+  await until(clock, () => [...declinesOf(again), ...refusalsOf(again)].length > 0);
   expect([...declinesOf(again), ...refusalsOf(again)][0]).toMatch(/^LOG_(FORKED|REWOUND)$/);
   await Promise.all([
     again.stop(),

@@ -5,6 +5,7 @@ import { FedError } from '../../shared/errors.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { ManualClock } from '../support/manual-clock.ts';
+import { turned } from '../support/quiet.ts';
 import { Hand, Tap, passTime } from '../support/round-hand.ts';
 import { RUN_ID, agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
 import { threePhasesCoordinator, threePhasesSite } from '../support/three-phases.ts';
@@ -81,8 +82,7 @@ test('a void after consent was given makes a site take fresh steps, paid for, an
   await tap.when('round-void');
   // The pause after a void that no deadline has slowed down.
   while (tap.of('round-closed').length < 2) {
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    clock.advance(100);
+    if (await turned()) clock.advance(100);
   }
   await all;
   expect(generators.failed).toBe(1);

@@ -121,6 +121,7 @@ test('one answer of a site counts; the same again is acknowledged, another is re
   // The acknowledgement was lost and the round has closed since.
   expect(await hands[0].link.call('round.answer', first.message)).toBeNull();
   expect(await codeOf(hands[0].link.call('round.answer', other.message))).toBe('UPDATE_CHANGED');
+  await tap.when('round-opened', 2);
   await answerAll(hands, GOOD);
   await tap.when('run-finished');
   const kinds = await kindsOfLog(store);

@@ -1,7 +1,6 @@
 /** Whole runs for the tests of log and audit: agents, a coordinator, and a clock that is turned whenever all is quiet. */
 import { appendFileSync, cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as quiet } from 'node:timers/promises';
 import { exportAudit } from '../../cli/audit/export-folder.ts';
 import type { Coordinator } from '../../coordinator/coordinator.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
@@ -18,14 +17,16 @@ import type { SiteEvent } from '../../site-agent/events.ts';
 import type { SiteAgentOptions } from '../../site-agent/agent.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { ManualClock } from './manual-clock.ts';
+import { turned } from './quiet.ts';
 import { RUN_ID, agentOf, castOf, coordinatorOf, testBounds, testPolicy } from './round-rig.ts';
 import type { Cast } from './round-rig.ts';
 
 /** Turns the clock while nothing moves, until `done`. */
 export async function until(clock: ManualClock, done: () => boolean, most = 60_000): Promise<void> {
-  for (let idle = 0; !done(); idle++) {
-    await quiet();
-    if (idle % 40 === 39) clock.advance(1000);
+  for (let idle = 0; !done();) {
+    if (!(await turned())) continue;
+    idle += 1;
+    if (idle % 40 === 0) clock.advance(1000);
     if (idle > most) throw new Error('the play does not end');
   }
 }

@@ -18,6 +18,7 @@ import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { CrashPoint } from './crash-point.ts';
 import { ManualClock } from './manual-clock.ts';
+import { turned } from './quiet.ts';
 import { RUN_ID, StubComputation, agentOf, coordinatorOf } from './round-rig.ts';
 import type { Cast } from './round-rig.ts';
 
@@ -60,8 +61,6 @@ export interface Ending {
   /** `site round attempt phase` to the digests of all answers that were sent for it. */
   readonly sent: ReadonlyMap<string, ReadonlySet<string>>;
 }
-
-const quiet = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 export async function play(cast: Cast, policy: CheckedPolicy, script: Script): Promise<Ending> {
   const clock = new ManualClock();
@@ -178,9 +177,10 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
     },
   );
   // When nothing moves for a while, somebody waits for time to pass.
-  for (let idle = 0; !over; idle++) {
-    await quiet();
-    if (idle % 40 === 39) clock.advance(1000);
+  for (let idle = 0; !over;) {
+    if (!(await turned())) continue;
+    idle += 1;
+    if (idle % 40 === 0) clock.advance(1000);
     if (idle > 400_000) throw new Error('the play does not end');
   }
   await all;
