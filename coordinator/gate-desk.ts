@@ -8,6 +8,7 @@ import { CONSORTIUM, verifyJson } from '../shared/identity/signed.ts';
 import type { GateReply, NextReply } from '../shared/protocol/round-messages.ts';
 import { noteEpsilon, readEpsilon } from './epsilon-desk.ts';
 import type { RoundParts } from './round.ts';
+import { enrolled } from './run-sites.ts';
 import type { GateRecord, RunRecord } from './store/store.ts';
 
 /** The question, for a site that has not answered it; null where there is none for it. */
@@ -33,6 +34,8 @@ export async function takeGateAnswer(p: RoundParts, entry: RosterEntry, reply: G
     throw new FedError('MESSAGE_INVALID', `site=${siteId}: an answer to the gate without an epsilon statement`);
   const epsilon = reply.epsilon === null ? null : await readEpsilon(p, entry, reply.epsilon);
   const isNew = await p.store.transaction(async (tx) => {
+    // A key that the log does not have yet cannot have signed an entry of it.
+    await enrolled(p, tx);
     const run = await tx.run(p.runId);
     const gate = openGate(run, body, siteId);
     const before = gate.answers[siteId];

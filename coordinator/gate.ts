@@ -14,6 +14,7 @@ import type { CheckedPolicy } from '../shared/policy/load.ts';
 import { measuredVerdict } from './gate-verdict.ts';
 import { candidateBlob, loadGeneratorState } from './generators.ts';
 import type { RoundParts } from './round.ts';
+import { enrolled } from './run-sites.ts';
 import type { GateRecord, RunRecord, Tx } from './store/store.ts';
 import { publishCheckpoint } from './witnesses.ts';
 
@@ -141,8 +142,12 @@ async function runOf({ runId }: Pick<RoundParts, 'runId'>, tx: Tx): Promise<RunR
   return run;
 }
 
+/** Keys that changed and sites that left since the last round go into the log first. */
 async function gateOf(p: RoundParts): Promise<GateRecord> {
-  const { gate } = await p.store.transaction((tx) => runOf(p, tx));
+  const { gate } = await p.store.transaction(async (tx) => {
+    await enrolled(p, tx);
+    return runOf(p, tx);
+  });
   if (gate === undefined) throw new FedError('STORE_CORRUPT', `run ${p.runId} has asked nothing`);
   return gate;
 }

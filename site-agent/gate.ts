@@ -4,14 +4,15 @@
  * outbox, nothing has left, and the answer is made and paid for again; after it, the stored one is sent, ever after.
  *
  * A run has one candidate at a site: a coordinator that asks about a second one, or the same one again, gets a refusal or
- * the same words, so that no noise can be averaged away.
+ * the same words, so that no noise can be averaged away; also after its keys have changed.
  */
 import { hashJson } from '../shared/audit/canonical.ts';
 import { type ErrorCode, FedError } from '../shared/errors.ts';
-import { GATE_ANSWER_TYP, type GateAnswer, GateQuestion, QUESTION_TYP } from '../shared/gate/answers.ts';
+import { GATE_ANSWER_TYP, GateAnswer, GateQuestion, QUESTION_TYP } from '../shared/gate/answers.ts';
 import { candidateSha256 } from '../shared/gate/candidate.ts';
 import type { GateWords } from '../shared/gate/outcome.ts';
-import { CONSORTIUM, signJson, verifyJson } from '../shared/identity/signed.ts';
+import { bodyOf } from '../shared/audit/jws-body.ts';
+import { claimedKid, CONSORTIUM, signJson, verifyJson } from '../shared/identity/signed.ts';
 import type { NextReply } from '../shared/protocol/round-messages.ts';
 import type { GateComputation } from './core/computation.ts';
 import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
@@ -46,8 +47,16 @@ export async function answerGate(p: SiteParts, asked: Asked): Promise<boolean> {
   }
   const { answer = null, epsilon = null } = p.outbox.gate(runId) ?? {};
   if (answer === null) throw new FedError('STORE_CORRUPT', `no answer to the gate of run ${runId}`);
-  await p.link.call('gate.answer', { runId, answer, epsilon });
+  const own = claimedKid(answer) === p.keys.kid ? { answer, epsilon } : await underNewKey(p, question, answer);
+  await p.link.call('gate.answer', { runId, ...own });
   return true;
+}
+
+/** The stored words under the key of now: this site's keys have changed since, and the coordinator knows the new ones alone. */
+async function underNewKey(p: SiteParts, question: GateQuestion, stored: string) {
+  const { data } = GateAnswer.safeParse(bodyOf(stored));
+  if (data === undefined) throw new FedError('STORE_CORRUPT', 'the stored answer to the gate is none');
+  return { answer: await sign(p, question, data.words), epsilon: await stateEpsilon(p, question.candidate) };
 }
 
 async function makeAnswer(p: SiteParts, question: GateQuestion, { released }: Asked): Promise<void> {

@@ -61,7 +61,7 @@ export function addCoordinator(program: Command): void {
         import('../coordinator-keys.ts'),
       ]);
       const { left, needed } = await revokeSite(openCoordinator(dir), site);
-      print(`${site} is revoked; the log says so with the next round that opens`);
+      print(`${site} is revoked; the log says so with the next round that opens, or while the release gate waits`);
       print(`${left} sites are left, a round needs ${needed}`);
       note(
         `To give it new keys: veilgan coordinator invite --dir ${dir} --site ${site}, then veilgan site rotate there.`,

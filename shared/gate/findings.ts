@@ -63,7 +63,7 @@ function sitesFinding({ minSites }: DeepReadonly<ReleaseGate>, sites: readonly S
   );
   const revoked = sites
     .filter((s) => s.words === null && s.revoked)
-    .map((s) => `${s.siteId} was revoked and not asked`);
+    .map((s) => `${s.siteId} was revoked and has not answered`);
   const holds = answered >= minSites && missing.length === 0 && declined.length === 0;
   const rest = [...missing.map((s) => `${s} took part and has not answered`), ...declined, ...revoked];
   const say = `${answered} sites have judged the images; at least ${minSites} must${rest.length > 0 ? `. ${rest.join('; ')}` : ''}.`;
