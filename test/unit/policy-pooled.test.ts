@@ -102,7 +102,8 @@ describe('what it costs', () => {
 describe('rounds', () => {
   const terms = roundTermsOf(shipped);
   test('moments first, then rounds of discriminator steps; a sum may lack one site of five', () => {
-    expect([0, 1, 2].map((round) => kindOfRound(terms, round))).toEqual(['moments', 'discriminator', 'discriminator']);
+    const kinds = ['moments', 'moments', 'moments', 'discriminator', 'discriminator'];
+    expect(kinds.map((_, round) => kindOfRound(terms, round))).toEqual(kinds);
     expect(leastContributors(terms, five)).toBe(4);
     expect(leastContributors(terms, { invited: Array.from({ length: 20 }, (_, i) => `s${i}`) })).toBe(19);
     expect(leastContributors(roundTermsOf(tinyPolicy()), five)).toBe(2);
