@@ -11,9 +11,13 @@ import { DecodePool } from '../../site-agent/imaging/decode-pool.ts';
 import type { DecodeSettings } from '../../site-agent/imaging/decode-file.ts';
 import { openDicom } from '../../site-agent/imaging/dicom/dicom-image.ts';
 import { type DatasetOptions, readPrivateImages } from '../../site-agent/imaging/read-dataset.ts';
+import { initCoordinator, inviteSite } from '../../cli/coordinator-folder.ts';
+import { selfCommand } from '../../cli/package-root.ts';
+import { joinSite } from '../../cli/site-folder.ts';
 import { type Ended, cli, startProcess, temporaryFolder, tinyPolicy } from '../support/cli-rig.ts';
 import { bodyPart, writeDicomPhantoms } from '../support/dicom-folder.ts';
 import { holdsMark as holds, MARK, marked } from '../support/marked.ts';
+import { tapTo } from '../support/wire-tap.ts';
 import { niftiFile } from '../support/nifti-write.ts';
 
 const CLASSES = ['chest', 'hand'] as const;
@@ -91,21 +95,42 @@ test('the heap of a process that has read an archive holds no mark, and one that
   expect(await dump('careless.heapsnapshot', 'STUDY0/IM0')).toBe(true);
 }, 240_000);
 
-test('a run on such archives leaves no mark in anything it writes or prints', async () => {
-  const policy = tinyPolicy((p) => Object.assign(p, { imaging: { recipe: 'ct-soft-tissue', burnedIn: 'accept' } }));
-  writeFileSync(root.at('policy.json'), policy);
-  for (const site of ['p', 'q', 'r'])
+test('a run over real connections: no mark in traffic, files or output of any party', async () => {
+  const policyText = tinyPolicy((p) => {
+    Object.assign(p, { imaging: { recipe: 'ct-soft-tissue', burnedIn: 'accept' } });
+    Object.assign(p['training'], { rounds: 2 });
+  });
+  const folder = await initCoordinator({ dir: root.at('run', 'hub'), policyText, host: '127.0.0.1', port: 0 });
+  const { command, args } = selfCommand();
+  const start = (name: string, ...rest: string[]) => startProcess(command, [...tapTo(root.at(`${name}.tap`)), ...args, ...rest, '--json', '--threads', '1']); // prettier-ignore
+  const hub = start('hub', 'coordinator', 'run', '--dir', folder.dir);
+  await hub.until((e) => e['kind'] === 'listening');
+  const sites = ['p', 'q', 'r'].map(async (site) => {
     writeDicomPhantoms(root.at(site), { patients: 8, site, classes: CLASSES, more: (patient, label) => ({ ...marked(patient), '00180015': ['CS', bodyPart(label)] }) }); // prettier-ignore
-  const data = ['p', 'q', 'r'].map((site) => root.at(site));
-  const run = ['--policy', root.at('policy.json'), '--out', root.at('run'), '--images', '8'];
-  const { code, out, err } = await cli('simulate', '--data', ...data, '--label-tag', 'BodyPartExamined', ...run);
-  expect([code, holds(out + err)], err).toEqual([0, false]);
+    const dir = root.at('run', site);
+    await joinSite(dir, await inviteSite(folder, site));
+    return start(site, 'site', 'run', '--dir', dir, '--data', root.at(site), '--label-tag', 'BodyPartExamined').ended;
+  });
+  for (const { code, out, err } of [...(await Promise.all(sites)), await hub.ended])
+    expect([code, err, holds(out)]).toEqual([0, '', false]);
+
   const files = globSync('**/*', { cwd: root.at('run') }).filter((file) => statSync(root.at('run', file)).isFile());
-  expect(files.length).toBeGreaterThan(5);
+  expect(files.length).toBeGreaterThan(20);
   for (const file of files) expect([file, holds(readFileSync(root.at('run', file)))]).toEqual([file, false]);
-  // Control: the same look finds the marks of what went in.
+  for (const name of ['hub', 'p', 'q', 'r'])
+    expect([name, holds(readFileSync(root.at(`${name}.tap`)))]).toEqual([name, false]);
+  // Controls: what crossed is there to be read, and the same look finds the marks of what went in.
+  const heard = readFileSync(root.at('hub.tap'));
+  for (const known of ['GET /', 'answer', 'tensorSha256', 'signature']) expect([known, heard.includes(known)]).toEqual([known, true]); // prettier-ignore
   expect(holds(readFileSync(root.at('p', 'STUDY0', 'IM0')))).toBe(true);
 }, 240_000);
+
+test('positive control: a message with a patient’s name in it is found in the traffic', async () => {
+  const child = join(import.meta.dirname, '../support/careless-sender.ts');
+  const { code, out } = await startProcess(process.execPath, [...tapTo(root.at('careless.tap')), child, MARK]).ended;
+  expect([code, out]).toEqual([0, 'sent\n']);
+  expect(holds(readFileSync(root.at('careless.tap')))).toBe(true);
+}, 60_000);
 
 test('what the command line prints holds no mark', async () => {
   const clean = (ended: Ended) => [ended.code, holds(ended.out + ended.err)];
