@@ -14,6 +14,7 @@ import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { Withdrawals, withdrawalsPath } from '../../site-agent/shell/withdrawals.ts';
 import { DpSiteComputation } from '../../site-agent/site-computation.ts';
 import { phantomSite, tinyPolicy } from '../support/glue-rig.ts';
+import { overheard } from '../support/overheard.ts';
 import { agentOf, castOf, coordinatorOf, RUN_ID, testBounds } from '../support/round-rig.ts';
 import { Tap } from '../support/round-hand.ts';
 
@@ -49,7 +50,7 @@ async function run(name: string, withdraw: boolean) {
     onEvent: tap.hear,
   });
   const path = withdrawalsPath(join(folder, `${name}.sqlite`));
-  const said: { site: string; type: string; text: string }[] = [];
+  const said: string[] = [];
   const events: string[] = [];
   const ledgers = new Map<string, Ledger>();
   const agents = await Promise.all(
@@ -62,17 +63,7 @@ async function run(name: string, withdraw: boolean) {
         ...{ engine, policy, siteId, random: secureBytes },
         images: withoutPatients(images, list),
       });
-      const inner = directLink(coordinator, siteId);
-      const link = {
-        ...inner,
-        onWake: (listener: () => void) => inner.onWake(listener),
-        close: () => inner.close(),
-        call: async (type: string, payload: unknown) => {
-          const reply = await inner.call(type, payload);
-          said.push({ site: siteId, type, text: `${textOf(payload)} ${textOf(reply)}` });
-          return reply;
-        },
-      };
+      const link = overheard(directLink(coordinator, siteId), (what) => said.push(textOf(what)));
       const ledger = new Ledger(':memory:');
       ledgers.set(siteId, ledger);
       const onEvent = (event: object) => events.push(textOf(event));
@@ -103,7 +94,7 @@ test('neither the patient’s name nor that somebody withdrew can be seen from o
     for (const spy of spies) spy.mockRestore();
   }
   const [withdrew, kept] = runs;
-  const everything = [...withdrew.said.map((s) => s.text), ...withdrew.events, textOf(withdrew.log), ...printed];
+  const everything = [...withdrew.said, ...withdrew.events, textOf(withdrew.log), ...printed];
   expect(everything.join('\n').length).toBeGreaterThan(50_000);
   for (const text of everything) {
     expect(text.includes(MARK)).toBe(false);
