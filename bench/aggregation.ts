@@ -21,6 +21,7 @@ async function run(args: string[], report: (row: BenchRow) => void): Promise<voi
 
 export const bench = {
   name: 'aggregation',
-  summary: 'what hiding single updates costs: masks (secagg), with and without drop-outs, for few and many sites, and encryption (bfv)',
+  summary:
+    'what hiding single updates costs: masks (secagg), with and without drop-outs, for few and many sites, and encryption (bfv)',
   run,
 };

@@ -9,12 +9,16 @@ type Report = (row: BenchRow) => void;
 const SITES = ['site-1', 'site-2', 'site-3'];
 const CLASSES = ['chest', 'hand', 'head-ct'];
 /** Steps of the round that is measured; the first is left out, for the round's keys are agreed before it. */
-const STEPS = 8;
+const STEPS = 24;
 
 /**
  * A coordinator and three sites as processes of this machine, over TLS, under secure aggregation: the seconds of one
- * step of a pooled discriminator, and how much of them is not computing. A step computes from when the first party
- * begins its gradients to when the last has them.
+ * step of a pooled discriminator, and how much of them is not computing.
+ *
+ * What counts, by the clock: a step lasts from one applied sum to the next. It computes from when the first party begins
+ * its gradients to when the last has them; noise is drawn within, and is listed apart. Everything else is beyond: fetching
+ * the discriminator, ledger and outbox, masks, transfer, agreeing, revealing, unmasking, the optimiser, durability. Four
+ * processes share this machine's processors, in both parts. Processor time is that of all four, helper threads included.
  * @param args - `--batch N`, patients of one step over all sites; 512 without.
  */
 async function run(args: string[], report: Report): Promise<void> {
@@ -24,9 +28,13 @@ async function run(args: string[], report: Report): Promise<void> {
   const beyond = steps.map((s) => (s.wall - s.computing) / s.computing);
   const name = `138k-parameter discriminator, batch ${batch} over ${SITES.length} sites`;
   report({ case: `${name}: one step`, value: median(wall) / 1000, unit: 's' });
-  report({ case: `${name}: of that, computing`, value: median(steps.map((s) => s.computing)) / 1000, unit: 's' });
   report({
-    case: `${name}: beyond computing`,
+    case: `${name}: of that, somebody computing gradients`,
+    value: median(steps.map((s) => s.computing)) / 1000,
+    unit: 's',
+  });
+  report({
+    case: `${name}: beyond computing, by the clock, over computing`,
     value: 100 * median(beyond),
     unit: '%',
     target: '< 20',

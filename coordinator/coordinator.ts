@@ -20,6 +20,7 @@ import { SOFTWARE } from '../shared/software.ts';
 import type { GeneratorTrainer } from './core/generator-trainer.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import { Presence } from './core/presence.ts';
+import { Served } from './core/served.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { passGate, type SimilarityOf } from './gate.ts';
 import { forgetGenerator, generatorBlob, storeGenerator } from './generators.ts';
@@ -108,11 +109,13 @@ export class Coordinator implements RequestHandler {
     this.#policySha256 = terms.policySha256;
     this.#policy = o.policy;
     this.#similarity = o.similarity;
+    const served = new Served();
     const receiver = new TensorReceiver({
       store: o.blobs,
       clock,
       allow: (siteId, offer) => this.#desk.allowUpload(siteId, offer),
       readable: (siteId, sha256) => this.#desk.readable(siteId, sha256),
+      onServed: (siteId, sha256) => served.note(siteId, sha256),
     });
     this.#parts = {
       runId: o.runId,
@@ -120,6 +123,7 @@ export class Coordinator implements RequestHandler {
       store: o.store,
       blobs: o.blobs,
       receiver,
+      served,
       scheme: o.scheme ?? coordinatorScheme(terms.scheme, { policy: o.policy, terms, roster: o.roster }),
       trainer: o.trainer,
       keys: o.identity,

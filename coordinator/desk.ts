@@ -25,7 +25,7 @@ import {
   statementOf,
 } from '../shared/protocol/round-messages.ts';
 import type { LogPage, NextReply } from '../shared/protocol/round-messages.ts';
-import { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
+import { type Readable, TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
 import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
@@ -112,7 +112,7 @@ export class Desk {
    * critic of the next moment round and the roster of the latest plan; the participants of the open phase what it shows;
    * those whom the release gate asks, its candidate; and nothing else.
    */
-  async readable(siteId: string, sha256: string): Promise<string | null> {
+  async readable(siteId: string, sha256: string): Promise<Readable | null> {
     const { runId, store } = this.#p;
     const { now, latest, discriminator, gate } = await store.transaction(async (tx) => {
       const run = await tx.run(runId);
@@ -124,7 +124,8 @@ export class Desk {
       };
     });
     if (latest?.plan.roster.sha256 === sha256) return rosterBlob(sha256);
-    if (discriminator?.weights.sha256 === sha256) return discriminatorBlob(runId, discriminator.total, 'weights');
+    if (discriminator?.weights.sha256 === sha256)
+      return { name: discriminatorBlob(runId, discriminator.total), bytes: discriminator.weights.bytes };
     // What a phase shows is for those who take part in it.
     if (latest?.status === 'collecting' && latest.blob?.sha256 === sha256 && latest.participants.includes(siteId))
       return phaseBlob(sha256);
@@ -189,7 +190,10 @@ export class Desk {
     const { siteId } = entry;
     const { store, receiver, scheme, trainer, terms } = this.#p;
     if (a.runId !== this.#p.runId) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: run ${a.runId}`);
-    const record = await store.transaction((tx) => tx.round(a.runId, a.round, a.attempt));
+    const { record, stored } = await store.transaction(async (tx) => ({
+      record: await tx.round(a.runId, a.round, a.attempt),
+      stored: await answerOf(tx, a, siteId),
+    }));
     if (record === null) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: no round ${a.round}.${a.attempt}`);
     const { plan } = record;
     const statement = statementOf(siteId, sha256Hex(record.planJws), a);
@@ -200,7 +204,6 @@ export class Desk {
       throw new FedError('SIGNATURE_INVALID', `site=${siteId}: it signed another answer than it sent`);
     const epsilon = a.epsilon === null ? null : await readEpsilon(this.#p, entry, a.epsilon);
 
-    const stored = await store.transaction((tx) => answerOf(tx, a, siteId));
     if (stored === answerSha256) return;
     if (stored === null) assertOpenFor(record, siteId, a);
     const tensor = a.tensorSha256 === null ? null : await receiver.received(siteId, a.tensorSha256);

@@ -8,6 +8,7 @@ import { type ClassWeights, classWeights, drawFakeInputs } from '../shared/gan/b
 import { GeneratorGradient } from '../shared/gan/generator-gradient.ts';
 import { initialise } from '../shared/gan/layout.ts';
 import {
+  type DiscriminatorState,
   discriminatorFromBytes,
   discriminatorToBytes,
   judgeOf,
@@ -35,6 +36,9 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
   readonly #policy: CheckedPolicy;
   readonly #engine: Engine;
   #programs: Promise<Programs> | null = null;
+  /** What states hold, by the bytes at hand: each is asked for some times in a step. */
+  readonly #discriminators = new WeakMap<Uint8Array, DiscriminatorState>();
+  readonly #generators = new WeakMap<Uint8Array, Float32Array>();
 
   /** @throws {FedError} POLICY_INVALID when a vector is longer than the policy's `pooled.coordinates`. */
   constructor(engine: Engine, policy: CheckedPolicy) {
@@ -88,7 +92,7 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
       distribution,
       `${plan.publicSeed} step ${step}`,
     );
-    const images = await sampler.images(this.weights(generator), inputs);
+    const images = await sampler.images(this.#generator(generator), inputs);
     const made = await part.sum(parameters, { images, labels: inputs.labels });
     const { fakeLoss, fakeAccuracy } = made;
     return { of: discriminator, part: made, fakes: { fakeLoss, fakeAccuracy } };
@@ -111,7 +115,9 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
       { sum: (part as FakesSum).sum, over: expected(plan.invited) },
       rateFactor(this.#policy, plan.round),
     );
-    return discriminatorToBytes(after);
+    const bytes = discriminatorToBytes(after);
+    this.#discriminators.set(bytes, after);
+    return bytes;
   }
 
   async stepGenerator(generator: Uint8Array, discriminator: Uint8Array, plan: RoundPlan) {
@@ -142,8 +148,20 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
       await Promise.all([programs.fakes.dispose(), programs.sampler.dispose(), programs.generator.dispose()]);
   }
 
-  #discriminator(bytes: Uint8Array) {
-    return discriminatorFromBytes(bytes, this.gan.discriminator.layout.length);
+  #discriminator(bytes: Uint8Array): DiscriminatorState {
+    const known = this.#discriminators.get(bytes);
+    if (known !== undefined) return known;
+    const state = discriminatorFromBytes(bytes, this.gan.discriminator.layout.length);
+    this.#discriminators.set(bytes, state);
+    return state;
+  }
+
+  #generator(bytes: Uint8Array): Float32Array {
+    const known = this.#generators.get(bytes);
+    if (known !== undefined) return known;
+    const weights = this.weights(bytes);
+    this.#generators.set(bytes, weights);
+    return weights;
   }
 
   /** Every class that somebody declares, by the policy's distribution. */

@@ -32,10 +32,14 @@ export interface PhaseTools {
   readonly commit: (p: RoundParts, tx: Tx, decision: Decision) => Promise<void>;
 }
 
-/** A blob's name; `total` counts the steps of the run. */
-export const discriminatorBlob = (runId: string, total: number, part: 'state' | 'weights'): string =>
-  `d.${runId}.${String(total).padStart(8, '0')}.${part}`;
+/**
+ * A blob's name; `total` counts the steps of the run. It holds the weights that sites download, and after them the state:
+ * one file, so one sync of the disk lies between a sum and the next step.
+ */
+export const discriminatorBlob = (runId: string, total: number): string =>
+  `d.${runId}.${String(total).padStart(8, '0')}`;
 
+/** Guarantee: durable when it resolves. */
 async function storeDiscriminator(
   { blobs, runId }: RoundParts,
   trainer: PooledTrainer,
@@ -43,28 +47,27 @@ async function storeDiscriminator(
   at: Pick<DiscriminatorRecord, 'round' | 'attempt' | 'steps' | 'total'>,
 ): Promise<DiscriminatorRecord> {
   const weights = packFloat32(trainer.discriminatorWeights(state));
-  await Promise.all([
-    blobs.put(discriminatorBlob(runId, at.total, 'state'), state),
-    blobs.put(discriminatorBlob(runId, at.total, 'weights'), weights),
-  ]);
-  return {
+  const durable = blobs.put(discriminatorBlob(runId, at.total), Buffer.concat([weights, state]));
+  // Hashed while it is written; a failure is heard of below all the same.
+  durable.catch(() => undefined);
+  const record = {
     ...at,
     state: { sha256: sha256Hex(state), bytes: state.length },
     weights: { sha256: sha256Hex(weights), bytes: weights.length },
   };
+  await durable;
+  return record;
 }
 
 async function loadDiscriminator(blobs: BlobStore, runId: string, of: DiscriminatorRecord): Promise<Uint8Array> {
-  const name = discriminatorBlob(runId, of.total, 'state');
-  const bytes = await blobs.read(name, 0, of.state.bytes);
+  const name = discriminatorBlob(runId, of.total);
+  const bytes = await blobs.read(name, of.weights.bytes, of.state.bytes);
   if (sha256Hex(bytes) !== of.state.sha256) throw new FedError('STORE_CORRUPT', `${name} does not match its hash`);
   return bytes;
 }
 
 async function forgetDiscriminator({ blobs, runId }: RoundParts, total: number): Promise<void> {
-  if (total < 0) return;
-  await blobs.delete(discriminatorBlob(runId, total, 'state'));
-  await blobs.delete(discriminatorBlob(runId, total, 'weights'));
+  if (total >= 0) await blobs.delete(discriminatorBlob(runId, total));
 }
 
 /** Makes the discriminator of a run that has none yet, before its first pooled round is planned; else nothing. */
@@ -106,7 +109,7 @@ async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): 
   let kept = 0;
   for (let record = opened; ;) {
     // The fakes' part is worked out while the sites work out theirs.
-    void work.fakes();
+    await work.beginWith(record.participants);
     record = await tools.collect(p, record);
     if (record.status === 'void') return null;
     const result = await tools.closePhase(p, record);
@@ -138,12 +141,20 @@ class Ahead {
   readonly #plan: RoundRecord['plan'];
   readonly #trainer: PooledTrainer;
   #at: { record: DiscriminatorRecord; state: Uint8Array } | null = null;
+  /** The same in all steps of a round. */
+  #generator: { sha256: string; state: Uint8Array } | null = null;
   #now: Promise<{ record: DiscriminatorRecord; state: Uint8Array; fakes: FakesStep }> | null = null;
 
   constructor(p: RoundParts, { plan }: RoundRecord) {
     this.#p = p;
     this.#plan = plan;
     this.#trainer = pooledTrainerOf(p.trainer);
+  }
+  /** Begins the fakes' part when all these sites have the discriminator; if one never fetches it, the sum begins it. */
+  async beginWith(sites: readonly string[]): Promise<void> {
+    if (this.#now !== null) return;
+    const record = this.#at?.record ?? (await runOf(this.#p)).discriminator;
+    if (record !== undefined) this.#p.served.whenAll(record.weights.sha256, sites, () => void this.fakes());
   }
   fakes() {
     this.#now ??= this.#load();
@@ -166,8 +177,10 @@ class Ahead {
       throw new FedError('STORE_CORRUPT', `run ${runId} has no discriminator`);
     const kept = this.#at?.record.state.sha256 === record.state.sha256 ? this.#at.state : null;
     const state = kept ?? (await loadDiscriminator(blobs, runId, record));
-    const from = await loadGeneratorState(blobs, runId, generator);
-    return { record, state, fakes: await this.#trainer.fakesStep(state, from, this.#plan) };
+    const { sha256 } = generator.state;
+    if (this.#generator?.sha256 !== sha256)
+      this.#generator = { sha256, state: await loadGeneratorState(blobs, runId, generator) };
+    return { record, state, fakes: await this.#trainer.fakesStep(state, this.#generator.state, this.#plan) };
   }
 }
 

@@ -23,6 +23,7 @@ import { inviteForSums, stepsLeft } from './core/pooled-state.ts';
 import type { StepSchedule } from './core/make-plan.ts';
 import { FIRST_STEPS, meanOfFakes, nextSteps, stepsAfter } from './core/step-schedule.ts';
 import type { Presence } from './core/presence.ts';
+import type { Served } from './core/served.ts';
 import { closeRound, enterPhase, openRound, settle, voidRound } from './core/round-state.ts';
 import { publishRoster } from './roster-blob.ts';
 import { decideOpening } from './core/standing.ts';
@@ -41,6 +42,7 @@ export interface RoundParts {
   readonly store: Store;
   readonly blobs: BlobStore;
   readonly receiver: TensorReceiver;
+  readonly served: Served;
   readonly scheme: CoordinatorScheme;
   readonly trainer: GeneratorTrainer;
   readonly keys: SigningKeys;

@@ -189,7 +189,9 @@ export class SiteAgent {
       }
       if (reply.kind === 'gate') return { done: false, waitMs: (await answerGate(this.#p, reply)) ? 0 : this.#pollMs };
       work = reply;
-      return { done: false, waitMs: (await takeRound(this.#p, work)) ? 0 : this.#pollMs };
+      await takeRound(this.#p, work);
+      // What follows an answer comes with a wake, perhaps before this line; to ask at once would mostly be to hear "nothing".
+      return { done: false, waitMs: this.#pollMs };
     } catch (error) {
       if (error instanceof Stopped) throw error;
       const code = error instanceof FedError ? error.code : 'INTERNAL';

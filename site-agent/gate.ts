@@ -76,7 +76,7 @@ async function makeAnswer(p: SiteParts, question: GateQuestion, { released }: As
   ledger.assertAffordable({ runId, event, count: 1, budget, lifetime });
   if (released.sha256 !== candidate.releasedSha256)
     throw new FedError('POLICY_MISMATCH', 'the generator offered is not the candidate’s');
-  const synthetic = await gate.draw(await fetchTensor(p, candidate.releasedSha256), candidate);
+  const synthetic = await gate.draw(await fetchTensor(p, released), candidate);
 
   outbox.beginGate(runId, sha256);
   charge(p, { runId, round: terms.rounds }, 0, event);

@@ -13,13 +13,14 @@ import { packUpdate, unpackUpdate } from '../shared/aggregation/clear.ts';
 import type { PrivacyEvent } from '../shared/dp/event.ts';
 import { FedError } from '../shared/errors.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
+import type { TensorRef } from '../shared/protocol/round-messages.ts';
 import type { SiteParts, Work } from './round.ts';
 
 /** What `round.ts` lends: charging, sealing and sending are the same for every kind of round. */
 export interface SiteTools {
   readonly charge: (p: SiteParts, plan: RoundPlan, step: number, event: PrivacyEvent) => void;
   /** A float32 tensor by its hash; what was kept before goes. */
-  readonly fetchTensor: (p: SiteParts, sha256: string) => Promise<Float32Array>;
+  readonly fetchTensor: (p: SiteParts, ref: TensorRef) => Promise<Float32Array>;
   readonly sealAnswer: (p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal) => Promise<void>;
   readonly send: (p: SiteParts, plan: RoundPlan, phase: number) => Promise<boolean>;
 }
@@ -58,7 +59,7 @@ async function shareOf(p: SiteParts, plan: RoundPlan, work: Work, step: number, 
   if (!(step >= 0 && step < plan.discriminatorSteps))
     throw new FedError('POLICY_MISMATCH', `step ${step} of ${plan.discriminatorSteps}`);
   if (work.discriminator === null) throw new FedError('POLICY_MISMATCH', 'no discriminator to step on');
-  const weights = await tools.fetchTensor(p, work.discriminator.sha256);
+  const weights = await tools.fetchTensor(p, work.discriminator);
   pooled.checkDiscriminator(weights);
   tools.charge(p, plan, step, computation.discriminatorEvent());
   const share = await pooled.share(weights, plan);

@@ -17,7 +17,7 @@ import { CONSORTIUM, signJson, verifyJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import type { CoordinatorLink } from '../shared/protocol/link.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
-import type { AdoptionStatement, EpsilonStatement, NextReply } from '../shared/protocol/round-messages.ts';
+import type { AdoptionStatement, EpsilonStatement, NextReply, TensorRef } from '../shared/protocol/round-messages.ts';
 import {
   ADOPTION_TYP,
   ANSWER_TYP,
@@ -174,14 +174,14 @@ async function fetchGenerator(p: SiteParts, plan: RoundPlan, work: Work): Promis
   const sha256 = plan.generatorSha256;
   if (sha256 === null || work.generator?.sha256 !== sha256)
     throw new FedError('POLICY_MISMATCH', 'the generator offered is not the one of the plan');
-  const generator = await fetchTensor(p, sha256);
+  const generator = await fetchTensor(p, work.generator);
   p.computation.checkGenerator(generator);
   return generator;
 }
 
 /** Downloads by hash what the plan names; anything older goes. */
-export async function fetchTensor(p: SiteParts, sha256: string): Promise<Float32Array> {
-  const bytes = await downloadTensor(p.link, sha256, { maxBytes: p.maxGeneratorBytes, store: p.blobs });
+export async function fetchTensor(p: SiteParts, { sha256, bytes: size }: TensorRef): Promise<Float32Array> {
+  const bytes = await downloadTensor(p.link, sha256, { maxBytes: p.maxGeneratorBytes, bytes: size, store: p.blobs });
   for (const old of await p.blobs.list('')) if (old.name !== sha256) await p.blobs.delete(old.name);
   return unpackFloat32(bytes);
 }
@@ -192,7 +192,7 @@ async function fetchCritic(p: SiteParts, plan: RoundPlan, work: Work): Promise<F
   if (sha256 === null) return null;
   if (work.critic?.sha256 !== sha256)
     throw new FedError('POLICY_MISMATCH', 'the critic offered is not the one of the plan');
-  const critic = await fetchTensor(p, sha256);
+  const critic = await fetchTensor(p, work.critic);
   p.computation.checkCritic(critic);
   return critic;
 }
@@ -268,7 +268,7 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal):
   const { siteId, outbox, scheme, keys, clock } = p;
   const { phase, downlink } = work;
   const { take, update } = a;
-  const secret = phase === 0 ? null : (outbox.answer(plan, phase - 1)?.secret ?? null);
+  const secret = phase === 0 ? null : outbox.secretOf(plan, phase - 1);
   const blob = work.blob && (await downloadTensor(p.link, work.blob.sha256, { maxBytes: p.maxGeneratorBytes }));
   const made = await scheme.answer({ phase, siteId, plan, downlink, secret, update, blob });
   const { tensor } = made.uplink;

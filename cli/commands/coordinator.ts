@@ -1,6 +1,7 @@
 /** `veilgan coordinator`: one folder, one run. What computes is loaded when a command needs it. */
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { collectSeldom } from '../../shared/collector.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { LabelledImages } from '../../shared/imaging/images.ts';
 import type { RunOptions } from '../coordinator-run.ts';
@@ -124,6 +125,7 @@ export function addCoordinator(program: Command): void {
       import('../coordinator-folder.ts'),
       import('../coordinator-run.ts'),
     ]);
+    collectSeldom();
     process.exitCode = await runCoordinator(openCoordinator(dir), o);
   });
 

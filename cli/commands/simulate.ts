@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { collectSeldom } from '../../shared/collector.ts';
 import { AVAILABLE_SCHEMES } from '../../shared/aggregation/registry.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import { ENGINE_NAMES, type EngineName } from '../../shared/engine/program.ts';
@@ -54,6 +55,7 @@ export function addSimulate(program: Command): void {
 }
 
 async function runSimulation(o: Options): Promise<void> {
+  collectSeldom();
   const policy = loadPolicyText(readFileSync(o.policy, 'utf8'), { availableSchemes: AVAILABLE_SCHEMES });
   const { sites, test } = await dealt(policy, o);
   const threads = o.threads === undefined ? {} : { threads: positive('--threads', o.threads) };

@@ -1,5 +1,6 @@
 /** `veilgan site`: the agent beside the archive. What leaves it is described in `site-agent/round.ts`. */
 import { type Command, Option } from 'commander';
+import { collectSeldom } from '../../shared/collector.ts';
 import { FedError } from '../../shared/errors.ts';
 import { withFolderReading } from '../folder-options.ts';
 import { number, readPolicy, type Speed, withSpeed } from '../options.ts';
@@ -29,6 +30,7 @@ export function addSite(program: Command): void {
       .option('--json', 'events as JSON, one a line, on standard output', false),
   ).action(async ({ dir, ...o }: Folder & DataOptions & Speed & { json: boolean }) => {
     const [{ openSite }, { runSite }] = await Promise.all([import('../site-folder.ts'), import('../site-run.ts')]);
+    collectSeldom();
     process.exitCode = await runSite(openSite(dir), o);
   });
 

@@ -6,6 +6,7 @@ import { headOf, makeEntry } from '../../shared/audit/log.ts';
 import { EMPTY_FRONTIER, appendLeaf, frontierNodes, leafHash } from '../../shared/audit/merkle.ts';
 import type { Frontier, Hash, NodeId } from '../../shared/audit/merkle.ts';
 import { FedError } from '../../shared/errors.ts';
+import { deepFreeze } from '../../shared/policy/freeze.ts';
 import { AnswerRecord, GeneratorRecord, RoundRecord, RunRecord, SiteRecord } from './store.ts';
 import type { PhaseKey, Store, StoredCheckpoint, Tx } from './store.ts';
 
@@ -138,6 +139,8 @@ class SqliteTx implements Tx {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, ReturnType<DatabaseSync['prepare']>>();
   readonly #frontiers = new Map<string, Frontier>();
+  /** What each statement read last, as text and parsed: records are asked for much more often than they change. */
+  readonly #last = new Map<string, { readonly text: unknown; readonly record: unknown }>();
   constructor(db: DatabaseSync) {
     this.#db = db;
   }
@@ -155,7 +158,15 @@ class SqliteTx implements Tx {
   }
   #one<T>(schema: z.ZodType<T>, sql: string, ...params: Param[]): T | null {
     const row = this.#prepare(sql).get(...params) as Row | undefined;
-    return row === undefined ? null : parse(schema, row['record']);
+    if (row === undefined) return null;
+    const text = row['record'];
+    const last = this.#last.get(sql);
+    // Under one statement there is always one schema.
+    if (last !== undefined && last.text === text) return last.record as T;
+    // Frozen, since the next who asks gets the same.
+    const record = deepFreeze(parse(schema, text)) as T;
+    this.#last.set(sql, { text, record });
+    return record;
   }
 
   async run(runId: string) {

@@ -4,13 +4,11 @@
  */
 import { FedError } from '../errors.ts';
 import type { SpooledTensor } from './aggregation.ts';
+import { toWire } from './integers.ts';
 
-const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 /** Words of this machine as little-endian bytes, and back: in place. */
 export function wordsAsBytes(words: Uint32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
-  if (!LITTLE_ENDIAN) Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).swap32();
-  return bytes;
+  return toWire(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
 }
 
 /** Bytes of `length` packed values: whole words. */
@@ -69,7 +67,7 @@ function addRun(sum: Uint32Array, start: number, bytes: Uint8Array, width: numbe
   const words = new Uint32Array(bytes.length >> 2);
   const own = new Uint8Array(words.buffer);
   own.set(bytes.subarray(0, own.length));
-  if (!LITTLE_ENDIAN) Buffer.from(words.buffer).swap32();
+  toWire(own);
   const count = Math.min(sum.length - start, Math.floor((32 * words.length) / width));
   if (width === 32) {
     for (let i = 0; i < count; i++) sum[start + i] += words[i];

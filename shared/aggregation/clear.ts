@@ -7,18 +7,11 @@
 import { FedError } from '../errors.ts';
 import type { RoundPlan } from '../protocol/plan.ts';
 import type { CoordinatorScheme, SiteScheme, SiteUpdate, SpooledTensor } from './aggregation.ts';
-import { packInt32, unpackInt32 } from './integers.ts';
+import { packInt32, toWire, unpackInt32 } from './integers.ts';
 
 const BYTES = 4;
 /** A norm worked out in float32 may pass its clip by rounding: a part in 10^5 of it, and no more. */
 const NORM_SLACK = 1 + 1e-5;
-
-const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
-/** Bytes of this machine's floats to little-endian ones, and back: in place. */
-const toWire = (bytes: Uint8Array): Uint8Array => {
-  if (!LITTLE_ENDIAN) Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).swap32();
-  return bytes;
-};
 
 /** The update as it travels. [d] -> 4·d bytes, little-endian on every machine. */
 export function packFloat32(update: Float32Array): Uint8Array {

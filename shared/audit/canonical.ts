@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import { FedError } from '../errors.ts';
+import { LITTLE_ENDIAN } from '../little-endian.ts';
 
 /**
  * The one byte form of a JSON value (RFC 8785): what is hashed, signed and logged.
@@ -29,7 +30,6 @@ export function hashJson(value: unknown): string {
 
 /** SHA-256 of float64 values as little-endian bytes: the digest of a sum, the same on every machine. */
 export function sumDigest(values: Float64Array): string {
-  const bytes = new DataView(new ArrayBuffer(8 * values.length));
-  values.forEach((value, i) => bytes.setFloat64(8 * i, value, true));
-  return sha256Hex(new Uint8Array(bytes.buffer));
+  if (LITTLE_ENDIAN) return sha256Hex(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  return sha256Hex(Buffer.from(values.slice().buffer).swap64());
 }

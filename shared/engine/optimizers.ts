@@ -137,6 +137,28 @@ const inRange = (name: string, value: number, low: number, high: number) => {
 };
 
 /**
+ * The formula of `adam` written out: ten times as fast on a generator of a million weights, and tested against it. A
+ * function of the module, not of a call: one made anew for every step would never run long enough to be compiled well.
+ */
+function adamLoop(
+  [weights, m, v]: readonly Float32Array[],
+  gradient: ArrayLike<number>,
+  [nextWeights, nextM, nextV]: readonly Float32Array[],
+  p: { rate: number; rootBias: number; beta1: number; beta2: number; epsilon: number },
+): void {
+  const { rate, rootBias, beta1, beta2, epsilon } = p;
+  const [alpha1, alpha2] = [1 - beta1, 1 - beta2];
+  for (let i = 0; i < weights.length; i++) {
+    const g = gradient[i];
+    const mean = m[i] * beta1 + g * alpha1;
+    const square = v[i] * beta2 + g * g * alpha2;
+    nextM[i] = mean;
+    nextV[i] = square;
+    nextWeights[i] = weights[i] - (rate * mean) / (Math.sqrt(square) / rootBias + epsilon);
+  }
+}
+
+/**
  * Adam.
  *
  * @param p.learningRate - step size, in the unit of the weights.
@@ -158,16 +180,8 @@ export function adam(p: { learningRate: number; beta1?: number; beta2?: number; 
     const bias2 = a.sub(one, a.pow(a.number(beta2), step));
     return [a.div(a.mul(a.number(learningRate), factor), bias1), a.sqrt(bias2)];
   };
-  // The same formula as below: ten times as fast on a generator of a million weights, and tested against it.
-  const loop: Loop = ([weights, m, v], gradient, [rate, rootBias], [nextWeights, nextM, nextV]) => {
-    for (let i = 0; i < weights.length; i++) {
-      const g = gradient[i];
-      const mean = m[i] * beta1 + g * (1 - beta1);
-      const square = v[i] * beta2 + g * g * (1 - beta2);
-      nextM[i] = mean;
-      nextV[i] = square;
-      nextWeights[i] = weights[i] - (rate * mean) / (Math.sqrt(square) / rootBias + epsilon);
-    }
+  const loop: Loop = (old, gradient, [rate, rootBias], next) => {
+    adamLoop(old, gradient, next, { rate, rootBias, beta1, beta2, epsilon });
   };
   const element: Element = (a, weight, gradient, [m, v], [rate, rootBias]) => {
     const mean = a.add(a.mul(m, a.number(beta1)), a.mul(gradient, a.number(1 - beta1)));

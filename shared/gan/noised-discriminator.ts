@@ -61,11 +61,16 @@ export function stepDiscriminator(
 ): DiscriminatorState {
   const before = weightDecay === 0 ? state.parameters : scaled(state.parameters, 1 - weightDecay);
   const { weights, state: next } = adam({ learningRate, beta1, beta2 }).update(before, gradient.values, state);
-  const parameters = new Float32Array(weights.length);
-  for (let i = 0; i < parameters.length; i++)
-    parameters[i] = Math.max(-MAX_PARAMETER, Math.min(MAX_PARAMETER, weights[i]));
+  const parameters = within(weights, MAX_PARAMETER);
   const average = averageDecay === 0 ? parameters : movingAverage(state.average, parameters, averageDecay);
   return { ...next, parameters, average } as DiscriminatorState;
+}
+
+/** Values beyond the limit are brought to it. */
+function within(values: Float32Array, limit: number): Float32Array {
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = Math.max(-limit, Math.min(limit, values[i]));
+  return out;
 }
 
 function scaled(values: Float32Array, by: number): Float32Array {

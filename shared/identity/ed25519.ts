@@ -5,7 +5,7 @@ import { publicPart } from './jwk.ts';
 
 /** Reading a key costs a good part of a verification; keys are few and long-lived. */
 const known = new WeakMap<PublicSigningKey, KeyObject>();
-function publicKeyOf(key: PublicSigningKey): KeyObject {
+export function publicKeyOf(key: PublicSigningKey): KeyObject {
   let object = known.get(key);
   if (object === undefined) known.set(key, (object = createPublicKey({ key: publicPart(key), format: 'jwk' })));
   return object;

@@ -1,7 +1,8 @@
 import { compactVerify, CompactSign, decodeProtectedHeader, flattenedVerify, FlattenedSign } from 'jose';
 import { z } from 'zod';
 import { FedError } from '../errors.ts';
-import { Kid, publicPart, type PublicSigningKey, thumbprint } from './jwk.ts';
+import { publicKeyOf } from './ed25519.ts';
+import { Kid, type PublicSigningKey, thumbprint } from './jwk.ts';
 import type { SigningKeys } from './keys.ts';
 
 /**
@@ -57,7 +58,7 @@ export async function verifyJson<T>(
 ): Promise<{ body: T; iat: number }> {
   const kid = thumbprint(key);
   const payload = await refusing(async () => {
-    const { payload, protectedHeader } = await compactVerify(jws, publicPart(key), { algorithms: ALGORITHMS });
+    const { payload, protectedHeader } = await compactVerify(jws, publicKeyOf(key), { algorithms: ALGORITHMS });
     expectHeader(protectedHeader, o.typ, kid);
     return Envelope.parse(JSON.parse(Buffer.from(payload).toString('utf8')));
   });
@@ -97,7 +98,7 @@ export async function verifyDetached(
       payload: detachedPayload(sha256, o.audience).toString('base64url'),
       signature,
     };
-    const { protectedHeader } = await flattenedVerify(flattened, publicPart(key), { algorithms: ALGORITHMS });
+    const { protectedHeader } = await flattenedVerify(flattened, publicKeyOf(key), { algorithms: ALGORITHMS });
     expectHeader(protectedHeader ?? {}, o.typ, thumbprint(key));
   });
 }

@@ -1,5 +1,5 @@
 import { mkdirSync } from 'node:fs';
-import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FedError } from '../errors.ts';
 import { type BlobInfo, type BlobStore, checkBlobName, READ_BYTES } from './blob-store.ts';
@@ -67,8 +67,7 @@ export class FileBlobStore implements BlobStore {
   }
 
   async delete(name: string): Promise<void> {
-    await rm(this.#path(name), { force: true });
-    await rm(this.#part(name), { force: true });
+    await Promise.all([this.#path(name), this.#part(name)].map((path) => unlink(path).catch(unlessMissing)));
   }
 
   async list(prefix: string): Promise<BlobInfo[]> {

@@ -25,6 +25,7 @@ export type SiteNext = z.infer<typeof SiteNext>;
 
 /** A blob that `tensor.get` will serve. */
 export const TensorRef = z.strictObject({ sha256: Sha256Hex, bytes: z.int().min(1) });
+export type TensorRef = z.infer<typeof TensorRef>;
 
 export const NextReply = z.discriminatedUnion('kind', [
   /** Nothing now. */

@@ -13,6 +13,9 @@ import {
   type TensorPart,
 } from './messages.ts';
 
+/** A blob by its name in the store; or the first so many bytes of one. */
+export type Readable = string | { readonly name: string; readonly bytes: number };
+
 export interface TensorReceiverOptions {
   readonly store: BlobStore;
   /**
@@ -21,8 +24,10 @@ export interface TensorReceiverOptions {
    * @throws {FedError} whatever refuses it, ROUND_NOT_OPEN for instance.
    */
   readonly allow: (siteId: string, offer: TensorOffer) => number | Promise<number>;
-  /** The blob this site may read under this hash, by its name in the store; null when there is none, or none for it. */
-  readonly readable: (siteId: string, sha256: string) => string | null | Promise<string | null>;
+  /** What this site may read under this hash; null when there is nothing, or nothing for it. */
+  readonly readable: (siteId: string, sha256: string) => Readable | null | Promise<Readable | null>;
+  /** A site was given the last part of what it reads under this hash. */
+  readonly onServed?: (siteId: string, sha256: string) => void;
   readonly clock: Pick<Clock, 'now'>;
   /** Bytes of all uploads together that may be under way: the sites share it. */
   readonly budgetBytes?: number;
@@ -54,11 +59,13 @@ const IDLE_MS = 30_000;
 export class TensorReceiver {
   readonly #o: Required<TensorReceiverOptions>;
   readonly #uploads = new Map<string, Upload>();
+  /** At least the names of what a site has in the store, once it was looked up: a site of few tensors costs no look. */
+  readonly #names = new Map<string, Set<string>>();
   /** The last piece of work on each upload: chunks of one tensor are handled one after the other. */
   readonly #tails = new Map<string, Promise<unknown>>();
 
   constructor(options: TensorReceiverOptions) {
-    this.#o = { budgetBytes: 16 * 1024 * 1024, maxTensorsPerSite: 16, ...options };
+    this.#o = { budgetBytes: 16 * 1024 * 1024, maxTensorsPerSite: 16, onServed: () => undefined, ...options };
   }
 
   static handles(type: string): boolean {
@@ -173,22 +180,31 @@ export class TensorReceiver {
 
   async #get(siteId: string, get: TensorGet): Promise<TensorPart> {
     const { store, readable } = this.#o;
-    const name = await readable(siteId, get.sha256);
-    const bytes = name === null ? null : await store.size(name);
+    const found = await readable(siteId, get.sha256);
+    const of = typeof found === 'string' ? { name: found, bytes: Infinity } : found;
+    const size = of === null ? null : await store.size(of.name);
     // One answer for "not here" and "not for you".
-    if (name === null || bytes === null) throw new FedError('TENSOR_UNKNOWN', `site=${siteId} ${get.sha256}`);
-    const data = await store.read(name, get.offset, get.length);
+    if (of === null || size === null) throw new FedError('TENSOR_UNKNOWN', `site=${siteId} ${get.sha256}`);
+    const bytes = Math.min(size, of.bytes);
+    const data = await store.read(of.name, get.offset, Math.max(0, Math.min(get.length, bytes - get.offset)));
+    if (get.offset + data.length >= bytes) this.#o.onServed(siteId, get.sha256);
     return { bytes, chunkSha256: sha256(data), data };
   }
 
   async #drop(name: string): Promise<void> {
     this.#uploads.delete(name);
     await this.#o.store.delete(name);
+    for (const names of this.#names.values()) names.delete(name);
   }
 
   /** A site that starts over and over leaves halves behind: the oldest goes first. @throws {FedError} TENSOR_TOO_LARGE */
   async #makeRoom(siteId: string, name: string): Promise<void> {
+    const known = this.#names.get(siteId);
+    known?.add(name);
+    if (known !== undefined && known.size <= this.#o.maxTensorsPerSite) return;
     const mine = (await this.#o.store.list(uploadName(siteId, ''))).filter((b) => b.name !== name);
+    // What was offered meanwhile is among the names already.
+    this.#names.set(siteId, new Set([...(this.#names.get(siteId) ?? []), name, ...mine.map((b) => b.name)]));
     const halves = mine.filter((b) => !b.sealed).sort((a, b) => a.changedMs - b.changedMs);
     for (let over = mine.length + 1 - this.#o.maxTensorsPerSite; over > 0; over--) {
       const oldest = halves.shift();

@@ -84,6 +84,8 @@ async function sendFrom(
 export interface DownloadOptions {
   /** The most this tensor may have, in bytes: a coordinator cannot fill a site's disk. */
   readonly maxBytes: number;
+  /** How many it has, where that was said before: then no first part is waited for to tell. */
+  readonly bytes?: number;
   /** Where parts wait until the whole is here; a file store makes the download outlive a restart. */
   readonly store?: BlobStore;
   readonly onProgress?: OnProgress;
@@ -101,7 +103,7 @@ export async function downloadTensor(link: CoordinatorLink, hash: string, o: Dow
   const already = await store.size(hash);
   if (already !== null) return checked(store, hash, already);
   let at = await store.spooled(hash);
-  let total: number | null = null;
+  let total = o.bytes !== undefined && o.bytes <= o.maxBytes ? o.bytes : null;
   let asked = at;
   const underWay: Promise<TensorPart>[] = [];
   while (total === null || at < total) {

@@ -2,7 +2,7 @@
  * What a site has made and may have to send again: its discriminator after every step, its update of a round, and every
  * answer as it was first given. Durable before the first byte leaves; sent again as stored, never made again.
  */
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { z } from 'zod';
 import { EMPTY_LOG } from '../../shared/audit/log.ts';
 import { ChainHead } from '../../shared/audit/chain.ts';
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS shares
 CREATE TABLE IF NOT EXISTS answers
   (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
    secret BLOB, fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
+CREATE INDEX IF NOT EXISTS given ON answers (run, round, attempt, phase, take, digest, refused);
 `;
 
 /** One round of one run. */
@@ -78,6 +79,7 @@ const fakesFrom = (value: unknown): FakesReport | null =>
 /** @param path - a file of this site's, made if missing; `:memory:` for a simulated site. */
 export class Outbox {
   readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
 
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
@@ -85,11 +87,16 @@ export class Outbox {
     this.#db.exec(SCHEMA);
   }
 
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
   #get(sql: string, ...params: Param[]): Row | undefined {
-    return this.#db.prepare(sql).get(...params);
+    return this.#prepare(sql).get(...params);
   }
   #run(sql: string, ...params: Param[]): void {
-    this.#db.prepare(sql).run(...params);
+    this.#prepare(sql).run(...params);
   }
 
   /** What this site knows of the run's log, as far as it has checked it; null before the first checkpoint. */
@@ -225,7 +232,8 @@ export class Outbox {
    * @throws {FedError} UPDATE_CHANGED when there is one: a step of an attempt has one share.
    */
   addShare(k: AttemptKey, step: number, bytes: Uint8Array): void {
-    if (this.share(k, step) !== null)
+    const there = 'SELECT 1 FROM shares WHERE run = ? AND round = ? AND attempt = ? AND step = ?';
+    if (this.#get(there, k.runId, k.round, k.attempt, step) !== undefined)
       throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} step ${step}`);
     const older = 'DELETE FROM shares WHERE run = ? AND (round < ? OR (round = ? AND (attempt < ? OR step < ?)))';
     // Together they are one sync of the disk; what there was stays when either fails.
@@ -245,13 +253,18 @@ export class Outbox {
     const row = this.#get(sql, k.runId, k.round, k.attempt, phase);
     return row === undefined ? null : toAnswer(row);
   }
-  /** Every answer given to any attempt at this round, without the tensors. */
+  /** What the scheme kept with an answer; null where there is none. */
+  secretOf(k: AttemptKey, phase: number): Uint8Array | null {
+    const sql = 'SELECT secret FROM answers WHERE run = ? AND round = ? AND attempt = ? AND phase = ?';
+    return bytesOf(this.#get(sql, k.runId, k.round, k.attempt, phase)?.['secret']);
+  }
+  /** Every answer given to any attempt at this round, from an index alone: tensors lie between these columns in the table. */
   answersOf(
     k: RoundKey,
   ): { attempt: number; phase: number; take: number; hadTensor: boolean; refused: string | null }[] {
     const sql =
       'SELECT attempt, phase, take, digest, refused FROM answers WHERE run = ? AND round = ? ORDER BY attempt, phase';
-    return (this.#db.prepare(sql).all(k.runId, k.round) as Row[]).map((row) => ({
+    return (this.#prepare(sql).all(k.runId, k.round) as Row[]).map((row) => ({
       attempt: Number(row['attempt']),
       phase: Number(row['phase']),
       take: Number(row['take']),
@@ -261,7 +274,8 @@ export class Outbox {
   }
   /** Durable when this returns, the scheme's secret with it. Nothing may be sent before. @throws {FedError} UPDATE_CHANGED */
   addAnswer(k: AttemptKey, a: StoredAnswer): void {
-    if (this.answer(k, a.phase) !== null)
+    const there = 'SELECT 1 FROM answers WHERE run = ? AND round = ? AND attempt = ? AND phase = ?';
+    if (this.#get(there, k.runId, k.round, k.attempt, a.phase) !== undefined)
       throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} phase ${a.phase} was answered`);
     const sql = 'INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)';
     const at: Param[] = [k.runId, k.round, k.attempt, a.phase, a.take, JSON.stringify(a.body)];

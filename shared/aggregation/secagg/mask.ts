@@ -5,13 +5,13 @@
  */
 import { createCipheriv } from 'node:crypto';
 import { FedError } from '../../errors.ts';
+import { LITTLE_ENDIAN } from '../../little-endian.ts';
 
 export const SEED_BYTES = 32;
 /** Words expanded at a time: 64 KiB, which stays in the cache. */
 const BLOCK_WORDS = 16_384;
 const ZEROS = Buffer.alloc(4 * BLOCK_WORDS);
 const COUNTER_START = Buffer.alloc(16);
-const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 export interface Mask {
   readonly seed: Uint8Array;

@@ -60,17 +60,25 @@ function shifting(limit: number, maxSites: number): ValueCodec {
     width,
     encode(update) {
       if (!(update instanceof Int32Array)) throw new FedError('PARAMETER_INVALID', 'floats where whole numbers belong');
-      const words = new Uint32Array(update.length);
-      for (let i = 0; i < words.length; i++) words[i] = Math.min(limit, Math.max(-limit, update[i])) + limit;
-      return words;
+      return moved(update, limit);
     },
     decode(sums, contributors) {
       requireAtMost(sums, 2 * limit * contributors);
-      const values = new Float64Array(sums.length);
-      for (let i = 0; i < values.length; i++) values[i] = sums[i] - limit * contributors;
-      return values;
+      return movedBack(sums, limit * contributors);
     },
   };
+}
+
+// Functions of the module: closures made anew for every step would never run long enough to be compiled well.
+function moved(update: Int32Array, limit: number): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(update.length);
+  for (let i = 0; i < words.length; i++) words[i] = Math.min(limit, Math.max(-limit, update[i])) + limit;
+  return words;
+}
+function movedBack(sums: Uint32Array, by: number): Float64Array {
+  const values = new Float64Array(sums.length);
+  for (let i = 0; i < values.length; i++) values[i] = sums[i] - by;
+  return values;
 }
 
 /** Bits of a sum of `maxSites` whole numbers of [-limit, limit]. @throws {FedError} PARAMETER_INVALID beyond a word */
