@@ -103,4 +103,4 @@ test('twenty kills change nothing: same rounds, same generator, every step paid 
     ledger.close();
     outbox.close();
   }
-}, 60_000);
+}, 150_000);

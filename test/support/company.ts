@@ -13,6 +13,7 @@ import { SqliteIdentityStore } from '../../coordinator/shell/identity-store.ts';
 import { loadOrCreateSelfSignedTls } from '../../coordinator/shell/tls.ts';
 import { loadOrCreateSigningKeys, loadOrCreateSiteKeys, publicKeys } from '../../shared/identity/keys.ts';
 import { EMPTY_ROSTER, signRoster, withSite } from '../../shared/identity/roster.ts';
+import type { PooledOptions } from './pooled-rig.ts';
 import type { testPolicy } from './round-rig.ts';
 
 const SCRIPT = fileURLToPath(new URL('crash-child.ts', import.meta.url));
@@ -26,7 +27,7 @@ export interface Said {
 
 export interface CompanyOptions {
   readonly sites: readonly string[];
-  readonly settings: Parameters<typeof testPolicy>[0];
+  readonly settings: Parameters<typeof testPolicy>[0] & { readonly pooled?: PooledOptions };
   /** Whether this process is to die now: called with every line it says. */
   readonly kills: (role: string, said: Said) => boolean;
   /** Crash points of each life of a role, in operations (see `crash-point.ts`); after the last it is undisturbed. */

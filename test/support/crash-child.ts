@@ -54,8 +54,9 @@ function dieAt(type: string, payload: unknown, sent: boolean): void {
 }
 const trainer = settings.pooled && { trainer: new PooledStubTrainer() };
 const player = settings.pooled && {
-  computation: new PooledStubComputation(role, policy),
-  bounds: { ...testBounds, allowInsecure: true },
+  // Under masks no share is like another: one made a second time would be seen.
+  computation: new PooledStubComputation(role, policy, settings.pooled.secure),
+  bounds: { ...testBounds, allowInsecure: true, maxEpsilon: 50, lifetime: { epsilon: 100, delta: 1e-4 } },
 };
 
 if (role === 'coordinator') {
