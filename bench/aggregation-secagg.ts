@@ -47,7 +47,9 @@ export async function secaggCases(report: Report): Promise<void> {
     const whole = best(runs.map((r) => r.coordinating));
     report({ case: `${what}: coordinator, all phases, processor time`, value: whole, unit: 'ms' });
     report({ case: '  wall clock of it', value: best(runs.map((r) => total(r.coordinator))), unit: 'ms' });
-    report({ case: `${what}: largest error of the sum, in steps a site`, value: errorOf(runs[0].sum, bits), unit: '' });
+    const error = errorOf(runs[0].sum, bits);
+    const exact = { target: '< 1', holds: error < 1 };
+    report({ case: `${what}: largest error of the sum, in steps a site`, value: error, unit: '', ...exact });
   }
   const busy = async (length: number) =>
     best((await times(9, () => wholeAttempt(eight(16, length)))).map((r) => r.coordinating));

@@ -65,10 +65,12 @@ export function sceneOf(o: Setting): Scene {
     since: 1,
   }));
   const roster: Roster = { ...EMPTY_ROSTER, version: 1, sites: entries };
+  const terms = roundTermsOf(policy);
   const plan = makePlan({
-    terms: roundTermsOf(policy),
+    terms,
     runId: '6f9b2c1e-3c55-4e0f-9a53-0d5e7a1f2b3c',
-    round: 1,
+    // The first of a generator's gradient.
+    round: terms.momentRounds,
     invited: ids,
     generatorSha256: 'ab'.repeat(32),
     criticSha256: null,
