@@ -57,6 +57,16 @@ describe('what a policy spends, by accountant', () => {
 });
 
 describe('in plain language', () => {
+  test('pooled: the accountant that has no bound says so, and where it has one it does not', () => {
+    const file = new URL('../../policies/demo-pooled.json', import.meta.url);
+    const pooled = JSON.parse(readFileSync(file, 'utf8')) as Policy;
+    expect(costsOfPolicy(pooled).patient.pld).toBe(Infinity);
+    expect(costsOfPolicy(pooled).patient.rdp).toBeLessThan(7);
+    const nothing = 'The accountant of loss distributions has no bound for these events.';
+    expect(textOf(pooled)).toContain(nothing);
+    expect(textOf(pooled)).toContain('while none of the sites that were invited to a sum is missing from it');
+    expect(textOf(research())).not.toContain(nothing);
+  });
   test('local, in the clear: against everyone, and the coordinator reads', () => {
     const text = textOf(research());
     expect(text).toMatch(/adding or removing that one patient/);
