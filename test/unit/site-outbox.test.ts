@@ -1,0 +1,41 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { Outbox } from '../../site-agent/shell/outbox.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'veilgan-outbox-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const key = { runId: 'run', round: 1, attempt: 0 };
+const answer = { take: 0, body: null, tensorSha256: null, fakes: null, signature: 'signed', epsilon: null };
+
+test('an answer’s secret is had by itself, and an answer is given once', () => {
+  const outbox = new Outbox(':memory:');
+  const secret = Uint8Array.of(1, 2, 3);
+  outbox.addAnswer(key, { ...answer, phase: 0, tensor: new Uint8Array(100_000), secret });
+  outbox.addAnswer(key, { ...answer, phase: 1, tensor: null, secret: null });
+  expect(outbox.secretOf(key, 0)).toEqual(secret);
+  expect([outbox.secretOf(key, 1), outbox.secretOf(key, 2)]).toEqual([null, null]);
+  expect(() => outbox.addAnswer(key, { ...answer, phase: 0, tensor: null, secret: null })).toThrow('UPDATE_CHANGED');
+  expect(outbox.answersOf(key).map((a) => [a.phase, a.hadTensor])).toEqual([
+    [0, false],
+    [1, false],
+  ]);
+  outbox.close();
+});
+
+test('which phases were answered is read from an index: the table has whole uploads between these columns', () => {
+  const path = join(folder, 'outbox.sqlite');
+  new Outbox(path).close();
+  const db = new DatabaseSync(path);
+  const planOf = (columns: string): string => {
+    const sql = `EXPLAIN QUERY PLAN SELECT ${columns} FROM answers WHERE run = ? AND round = ? ORDER BY attempt, phase`;
+    return db.prepare(sql).all('run', 1).map((row) => String(row['detail'])).join(); // prettier-ignore
+  };
+  expect(planOf('attempt, phase, take, digest, refused')).toContain('COVERING INDEX given');
+  // Positive control: with a column that the index lacks it is not.
+  expect(planOf('attempt, phase, take, digest, refused, body')).not.toContain('COVERING');
+  db.close();
+});
