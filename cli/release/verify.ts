@@ -144,6 +144,7 @@ function checkPolicy(
       problems.push('policy.json is not the policy that the manifest names');
       return null;
     }
+    problems.push(...otherTerms(m, policy));
     if (m.images > policy.release.maxImages) problems.push(`the policy lets at most ${policy.release.maxImages} images leave`); // prettier-ignore
     return policy;
   } catch (error) {
@@ -151,6 +152,19 @@ function checkPolicy(
     gaps.push(`this version cannot read the policy: ${error.message}`);
     return null;
   }
+}
+
+/** Where the manifest says of the policy's numbers what the policy does not. */
+function otherTerms({ epsilon, recipe }: SignedManifest, { privacy, model }: CheckedPolicy): string[] {
+  const { bound, delta } = privacy.mechanism === 'dp-sgd' ? { bound: privacy.epsilon, delta: privacy.delta } : { bound: null, delta: null }; // prettier-ignore
+  const wrong = epsilon.bound === bound && epsilon.delta === delta ? [] : ['the manifest names another epsilon or delta than the policy']; // prettier-ignore
+  const above = epsilon.sites.filter((s) => bound !== null && !((s.epsilon ?? Infinity) <= bound * (1 + 1e-9)));
+  const classes = recipe.classes.map((c) => c.name).join('\0') === model.classes.join('\0');
+  return [
+    ...wrong,
+    ...above.map((s) => `${s.siteId} has stated more epsilon than the policy allows`),
+    ...(classes ? [] : ['the recipe’s classes are not the policy’s']),
+  ];
 }
 
 function cardOf(folder: string, m: SignedManifest, sound: Set<string>, problems: string[]): GeneratorCard | null {
@@ -194,7 +208,7 @@ export function verdictText(r: ReleaseReport): string {
   return [
     HEADLINE[r.verdict],
     `release ${r.release}: ${r.images} images of run ${r.runId}, ${r.files} files, signed by ${r.signer}`,
-    r.gate ? 'the manifest has the verdict of a release gate: all bounds hold' : 'no release gate judged it: the policy names none', // prettier-ignore
+    r.gate ? `the manifest has the verdict of a release gate${r.verdict === 'failed' ? '' : ': all bounds hold'}` : 'no release gate judged it', // prettier-ignore
     ...drawn,
     ...r.problems.map((p) => `wrong: ${p}`),
     ...r.gaps.map((g) => `not checked: ${g}`),

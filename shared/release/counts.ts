@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { FedError } from '../errors.ts';
 
-/** Numbers a class, as a file gives them: whole numbers are images, and all others shares. */
+/** Weights of the classes, in any unit, as a file gives them; a class that is not named has none. */
 export const BalanceFile = z.record(z.string(), z.number().min(0));
 
 export type Balance =

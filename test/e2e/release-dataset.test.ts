@@ -20,7 +20,7 @@ import { publicPart } from '../../shared/identity/jwk.ts';
 import { phantomImages } from '../../shared/imaging/phantom.ts';
 import { encodePng } from '../../shared/imaging/png.ts';
 import { labelDistribution } from '../../shared/policy/views.ts';
-import { SignedManifest, signRelease } from '../../shared/release/manifest.ts';
+import { recipeId, SignedManifest, signRelease } from '../../shared/release/manifest.ts';
 import { cli, CLASSES, sentence, temporaryFolder, tinyPolicy } from '../support/cli-rig.ts';
 import { bodyPart, writeDicomPhantoms } from '../support/dicom-folder.ts';
 import { holdsMark, MARK, marked } from '../support/marked.ts';
@@ -218,6 +218,12 @@ describe('release verify', () => {
     changed('crooked', () => undefined);
     await signedAgain(at('crooked'), (m) => Object.assign(m, { recipeSha256: '0'.repeat(64) }));
     expect((await verify('crooked')).problems.join()).toContain('the recipe is not the one');
+    // Signed, and of another promise than the policy's, or by sites that have spent more than it.
+    await signedAgain(at('crooked'), (m) => Object.assign(m, { recipeSha256: recipeId(m.recipe), epsilon: { ...m.epsilon, bound: 1 } })); // prettier-ignore
+    expect((await verify('crooked', { sample: 0 })).problems).toEqual(['the manifest names another epsilon or delta than the policy']); // prettier-ignore
+    const [first, ...rest] = manifestOf(at('png')).epsilon.sites;
+    await signedAgain(at('crooked'), (m) => Object.assign(m, { epsilon: { ...m.epsilon, bound: manifestOf(at('png')).epsilon.bound, sites: [{ ...first, epsilon: 1000 }, ...rest] } })); // prettier-ignore
+    expect((await verify('crooked', { sample: 0 })).problems).toEqual(['site-1 has stated more epsilon than the policy allows']); // prettier-ignore
     const manifest = JSON.parse(readFileSync(at('png', 'release.json'), 'utf8')) as SignedManifest;
     manifest.files[0] = { ...manifest.files[0], name: '../../secret' };
     writeFileSync(at('crooked', 'release.json'), canonicalJson(manifest));
