@@ -3,7 +3,7 @@
  * attacker sees what leaves and guesses the coins. The same code as at a site; the controls are the same code under a
  * policy that is worse than the claim.
  */
-import { decodedScores, linearResponse } from '../../shared/attack/decode.ts';
+import { decodedScores, nearestSetting } from '../../shared/attack/decode.ts';
 import { type CanaryVerdict, judgeCanaries } from '../../shared/attack/one-run-bound.ts';
 import { costOfEvents } from '../../shared/dp/convert.ts';
 import { gaussianEvent, poissonGaussianEvent, type PrivacyEvent } from '../../shared/dp/event.ts';
@@ -114,10 +114,10 @@ export async function auditTraining(
 }
 
 /**
- * The generator's step, as it leaves the site: the attacker sees the update alone. How each canary would move it is
- * learnt beforehand, by computing updates without noise on public parts; then the coins are read off as before.
+ * The generator's step, as it leaves the site: the attacker sees the update alone. What it would be is worked out
+ * beforehand for every setting of the coins, without noise, on public parts; then the coins are read off the nearest.
  *
- * @param o.canaries - few: the way from the discriminator to the update is not linear.
+ * @param o.canaries - few: the way from the discriminator to the update is not linear, so every setting is tried.
  */
 export async function auditGenerator(
   p: CanaryParts,
@@ -140,7 +140,7 @@ export async function auditGenerator(
     const { update } = await site.computation.generatorGradient(discriminatorToBytes(state), site.plan, site.generator);
     return update;
   };
-  const scoresOf = await linearResponse(canaries, updateWithoutNoise, p.random);
+  const scoresOf = await nearestSetting(canaries, updateWithoutNoise);
   const [scores, included]: [number[], number[]] = [[], []];
   for (let i = 0; i < steps; i++) {
     included.push(...site.coins.toss(candidates.patients));

@@ -1,6 +1,11 @@
 /** Membership inference on released images: of a generator made here from drawn phantoms, or of files somebody has. */
 import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
-import { judgeMembership, type MembershipVerdict, nearestDistances } from '../../shared/attack/membership.ts';
+import {
+  judgeMembership,
+  type MembershipVerdict,
+  nearestDistances,
+  patientsToRefute,
+} from '../../shared/attack/membership.ts';
 import { gaussianEvent } from '../../shared/dp/event.ts';
 import { drawFakeInputs } from '../../shared/gan/batch.ts';
 import { Sampler } from '../../shared/gan/sampler.ts';
@@ -25,6 +30,9 @@ export interface MembershipFiles {
   readonly delta: number;
 }
 
+/** More are not drawn: against an epsilon of more than about 3.2 in one release no control of this attack shows anything. */
+const MOST_PATIENTS = 2000;
+
 /** Attacks somebody's own files. The result is a statistic of the members: private where they are. */
 export function attackFiles(f: MembershipFiles): AttackResult[] {
   const verdict = judge(f.members, f.others, f.synthetic.pixels, f.claimed, f.delta);
@@ -37,6 +45,7 @@ export function attackFiles(f: MembershipFiles): AttackResult[] {
 /**
  * A site of phantoms, half of them in by coins; a generator fitted to its noised moments; images drawn from it.
  * Empty where the policy has no moment round.
+ * @param o.patients - at least; more where the claim asks for more.
  */
 export async function attackRelease(
   p: CanaryParts,
@@ -44,12 +53,14 @@ export async function attackRelease(
 ): Promise<AttackResult[]> {
   const warm = p.base.warmStart;
   if (warm.kind !== 'moments') return [];
+  const claimed = claimOf([gaussianEvent(warm.noiseMultiplier, 1)], DELTA);
+  const patients = patientsToRefute(claimed, { least: o.patients, most: MOST_PATIENTS, delta: DELTA });
   const policy = auditPolicy(p.base, {
-    ...{ sampleRate: 1, patients: o.patients, noiseMultiplier: 1, clipNorm: p.base.privacy.clipNorm, steps: 1 },
+    ...{ sampleRate: 1, patients, noiseMultiplier: 1, clipNorm: p.base.privacy.clipNorm, steps: 1 },
     moments: { noiseMultiplier: warm.noiseMultiplier },
   });
   const { imageSize: size, channels, classes } = policy.model;
-  const drawn = phantomImages({ size, channels, patients: o.patients, imagesPerPatient: [1, 1], seed: 'membership' });
+  const drawn = phantomImages({ size, channels, patients, imagesPerPatient: [1, 1], seed: 'membership' });
   // The classes of the policy, whatever it calls them: a phantom of another name is as good a patient.
   const labels = drawn.labels.map((label) => label % classes.length);
   const candidates = { ...drawn, labels, classNames: [...classes] };
@@ -71,7 +82,6 @@ export async function attackRelease(
         [...included.keys()].filter((i) => included[i] === bit),
       );
     const [members, others] = [rows(1), rows(0)];
-    const claimed = claimOf([gaussianEvent(warm.noiseMultiplier, 1)], DELTA);
     return [
       resultOf('released images', 'as they are', false, judge(members, others, synthetic, claimed, DELTA)),
       resultOf('released images', 'copies of members', true, copied(members, others, claimed, DELTA)),

@@ -28,7 +28,7 @@ export interface Effort {
   /** Shadows of the attacker's own, and images to be found again. */
   readonly training: number;
   readonly shown: number;
-  /** Patients and images of the release under attack. */
+  /** Patients, at least, and images of the release under attack. */
   readonly patients: number;
   readonly images: number;
 }

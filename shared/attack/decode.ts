@@ -3,8 +3,8 @@
  * attacker knows every candidate vector, what else is in the sum, and the size of the noise: more than anybody does in
  * truth, so that what cannot be found this way is not easily found another way.
  */
+import { FedError } from '../errors.ts';
 import { CholeskyDecomposition, Matrix } from 'ml-matrix';
-import type { RandomBytes } from '../random.ts';
 
 /** From a sum, what else was in it taken off, to a score for each candidate: near 1 for those in, as far as noise lets see. */
 export type Scores = (sum: ArrayLike<number>) => Float64Array;
@@ -35,48 +35,36 @@ export function decodedScores(candidates: readonly ArrayLike<number>[], noise: n
   };
 }
 
-/** Draws with which the effect of one coin is averaged over the others. */
-const BACKGROUNDS = 4;
-const MEAN_DRAWS = 40;
+/** All settings of more coins are not tried one by one. */
+const MOST_COINS = 10;
 
 /**
- * The same where what leaves is some function of who is in, not linear but nearly so: the effect of each coin is measured
- * on the function itself, over random settings of the others.
+ * The same where what leaves is some function of who is in, linear or not: it is worked out for every setting of the coins, and
+ * a coin's score is how much nearer to what was seen the nearest setting with it comes than the nearest without.
  *
+ * @param m - at most 10: there are 2^m settings.
  * @param observed - what leaves when these are in, without noise. [m] of 0 and 1 to [d].
+ * @throws {FedError} PARAMETER_INVALID
  */
-export async function linearResponse(
+export async function nearestSetting(
   m: number,
   observed: (bits: Uint8Array) => Promise<ArrayLike<number>>,
-  random: RandomBytes,
 ): Promise<Scores> {
-  const toss = (): Uint8Array => {
-    const bytes = new Uint8Array(m);
-    random(bytes);
-    return bytes.map((b) => b & 1);
-  };
-  const effects: Float64Array[] = [];
-  for (let i = 0; i < m; i++) {
-    let effect: Float64Array | null = null;
-    for (let b = 0; b < BACKGROUNDS; b++) {
-      const bits = toss();
-      const [with_, without] = [await observed(bits.with(i, 1)), await observed(bits.with(i, 0))];
-      effect ??= new Float64Array(with_.length);
-      for (let j = 0; j < effect.length; j++) effect[j] += (with_[j] - without[j]) / BACKGROUNDS;
+  if (!(m >= 1 && m <= MOST_COINS)) throw new FedError('PARAMETER_INVALID', `${m} coins, of at most ${MOST_COINS}`);
+  const settings: { bits: Uint8Array; seen: Float64Array }[] = [];
+  for (let setting = 0; setting < 2 ** m; setting++) {
+    const bits = Uint8Array.from({ length: m }, (_, i) => (setting >> i) & 1);
+    settings.push({ bits, seen: Float64Array.from(await observed(bits)) });
+  }
+  return (seen) => {
+    const nearest = [new Float64Array(m).fill(Infinity), new Float64Array(m).fill(Infinity)];
+    for (const { bits, seen: expected } of settings) {
+      const difference = expected.map((x, j) => x - seen[j]);
+      const square = dot(difference, difference);
+      bits.forEach((bit, i) => (nearest[bit][i] = Math.min(nearest[bit][i], square)));
     }
-    effects.push(effect!);
-  }
-  const half = new Float64Array(effects[0].length);
-  for (const effect of effects) for (let j = 0; j < half.length; j++) half[j] += effect[j] / 2;
-  const mean = new Float64Array(half.length);
-  for (let b = 0; b < MEAN_DRAWS; b++) {
-    const seen = await observed(toss());
-    for (let j = 0; j < mean.length; j++) mean[j] += seen[j] / MEAN_DRAWS;
-  }
-  // What the linear picture leaves unexplained counts as noise: about as long as the effect of one coin.
-  const length = effects.reduce((all, e) => all + Math.sqrt(dot(e, e)), 0) / m;
-  const scores = decodedScores(effects, length / Math.sqrt(half.length));
-  return (seen) => scores(Float64Array.from(mean, (v, j) => seen[j] - v + half[j]));
+    return nearest[0].map((without, i) => without - nearest[1][i]);
+  };
 }
 
 function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {

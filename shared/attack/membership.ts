@@ -47,7 +47,34 @@ export interface MembershipVerdict {
   readonly refuted: boolean;
 }
 
-const AIMS = [0.01, 0.05, 0.2] as const;
+/** At 0 the threshold is the highest score of those it is chosen on. */
+const AIMS = [0, 0.01, 0.05, 0.2] as const;
+
+/** Two intervals a point. */
+const tailOf = (confidence: number): number => (1 - confidence) / (2 * AIMS.length);
+
+/** More false alarms than this the strictest threshold has in 1 of 256 cases, when all members score higher. */
+const CHANCE_ALARMS = 7;
+
+/**
+ * How many patients, each in the data by a fair coin, it takes until an attack that knows every member refutes a claim: with
+ * fewer, the control that plants copies finds nothing. @returns at least `least`, at most `most`.
+ */
+export function patientsToRefute(
+  claimed: number,
+  o: { least: number; most: number; delta: number; confidence?: number },
+): number {
+  const each = tailOf(o.confidence ?? 0.95);
+  for (let n = o.least; n < o.most; n += 20) {
+    // Coins may fall four standard deviations short, on either side.
+    const side = Math.floor(n / 2 - 2 * Math.sqrt(n));
+    const bound = Math.log(
+      (lowerLimit(side, side, each) - o.delta) / upperLimit(CHANCE_ALARMS, Math.floor(side / 2), each),
+    );
+    if (bound > claimed) return n;
+  }
+  return o.most;
+}
 
 /**
  * Thresholds are chosen on the first half of those who were not in the data; false alarms are counted on the second.
@@ -65,8 +92,7 @@ export function judgeMembership(p: {
   const all = Array.from(others);
   const chooseOn = all.filter((_, i) => i % 2 === 0).sort((a, b) => b - a);
   const countOn = all.filter((_, i) => i % 2 === 1);
-  // Two intervals a point.
-  const each = (1 - confidence) / (2 * AIMS.length);
+  const each = tailOf(confidence);
   let lowerBound = 0;
   const points = AIMS.map((aim): OperatingPoint => {
     const threshold = chooseOn[Math.floor(aim * chooseOn.length)];

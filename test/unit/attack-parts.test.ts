@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { decodedScores, linearResponse } from '../../shared/attack/decode.ts';
+import { decodedScores, nearestSetting } from '../../shared/attack/decode.ts';
 import { judgeInversion } from '../../shared/attack/inversion.ts';
-import { judgeMembership, nearestDistances } from '../../shared/attack/membership.ts';
+import { judgeMembership, nearestDistances, patientsToRefute } from '../../shared/attack/membership.ts';
 import { judgeUniform } from '../../shared/attack/uniform.ts';
 import { publicBytes, PublicRandom } from '../../shared/public-random.ts';
 
@@ -21,14 +21,15 @@ describe('decoding a sum', () => {
     const blind = decodedScores(candidates, 2000)(sumOf(2000));
     blind.forEach((score) => expect(Math.abs(score - 0.5)).toBeLessThan(0.1));
   });
-  test('a function that is not linear is read by what each coin does to it', async () => {
+  test('a function that is not linear is read by trying every setting of the coins', async () => {
     const seen = async (b: ArrayLike<number>) =>
       Float64Array.from(candidates[0], (_, j) =>
         Math.tanh(0.2 * [...Array(8).keys()].reduce((s, i) => s + b[i] * candidates[i][j], 0)),
       );
-    const scores = await linearResponse(8, seen, publicBytes('linear'));
+    const scores = await nearestSetting(8, seen);
     const truth = [1, 0, 0, 1, 1, 0, 1, 0];
-    scores(await seen(truth)).forEach((score, i) => expect(Math.round(score)).toBe(truth[i]));
+    scores(await seen(truth)).forEach((score, i) => expect(score > 0 ? 1 : 0).toBe(truth[i]));
+    await expect(nearestSetting(11, seen)).rejects.toThrow(/^PARAMETER_INVALID/);
   });
 });
 
@@ -51,6 +52,19 @@ describe('membership', () => {
       return judgeMembership({ members: a.map((x) => x + 0.5), others: b, claimed: 1.993, delta: 1e-5 }).refuted;
     });
     expect(refuted.filter(Boolean).length).toBeLessThanOrEqual(4);
+  });
+});
+
+describe('patients to refute a claim', () => {
+  const o = { least: 120, most: 2000, delta: 1e-5 };
+  test('more for more epsilon; and with so many, copies are found, where the former number found none', () => {
+    expect([0.5, 2, 2.75].map((claimed) => patientsToRefute(claimed, o))).toEqual([160, 600, 1200]);
+    expect(patientsToRefute(9, o)).toBe(o.most);
+    const copies = (patients: number) => {
+      const half = Array.from({ length: patients / 2 }, () => 9);
+      return judgeMembership({ members: half, others: random.gaussians(patients / 2), claimed: 2.75, delta: 1e-5 }).refuted; // prettier-ignore
+    };
+    expect([copies(120), copies(1200)]).toEqual([false, true]);
   });
 });
 
