@@ -205,7 +205,8 @@ export function settingsOf(c: QualityCase, overrides: readonly string[] = []): S
 function shippedSettings({ data, epsilon, discriminators }: QualityCase): Settings {
   if (discriminators) return PRIVATE;
   // Two classes and small sites: more of each class in a batch, and sooner done.
-  if (data === 'pneumonia') return { ...CRITIC, fitSteps: 450, criticFitSteps: 300, criticLastSteps: 450, fitPerClass: 100 };
+  if (data === 'pneumonia')
+    return { ...CRITIC, fitSteps: 450, criticFitSteps: 300, criticLastSteps: 450, fitPerClass: 100 };
   const own = data === 'mednist' ? { fitPerClass: 40 } : {};
   return { ...(epsilon === null ? OPEN : CRITIC), ...own };
 }

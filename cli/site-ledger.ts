@@ -13,7 +13,7 @@ import {
 } from '../site-agent/core/budget.ts';
 import { Ledger } from '../site-agent/shell/ledger.ts';
 import { aheadOf } from './data-set-ledger.ts';
-import { showEpsilon } from './output.ts';
+import { showEpsilon, showRemaining } from './output.ts';
 import { boundsPath, readBounds, type SiteFolder } from './site-folder.ts';
 
 export interface RunReport {
@@ -203,7 +203,7 @@ export function ledgerText(r: LedgerReport): string {
     ...r.lifetimes.map((l) => {
       const whose = l.of === 'bounds' ? 'by the bounds of this folder' : 'by the bound in the ledger';
       const steps = l.stepsLeft === null ? '' : `, ${l.stepsLeft} steps of this policy`;
-      return `all runs: epsilon ${showEpsilon(l.spent)} of ${l.atMost} at delta ${l.delta} ${whose}; ${showEpsilon(l.remains)} remains, roughly${steps}`;
+      return `all runs: epsilon ${showEpsilon(l.spent)} of ${l.atMost} at delta ${l.delta} ${whose}; ${showRemaining(l.remains)} remains, roughly${steps}`;
     }),
     r.tight.epsilon === null
       ? 'The tight accountant has no bound for these events.'

@@ -3,6 +3,7 @@
  * seven sections and their questions. What policy, log and measurements know is answered from them. What they cannot
  * know stays a question, unless the publisher has answered it.
  */
+import { showEpsilon } from '../output.ts';
 import { z } from 'zod';
 import { FedError } from '../../shared/errors.ts';
 import { type Block, type Document, list, table, text } from '../document.ts';
@@ -190,7 +191,7 @@ function collection(f: Facts): Question[] {
       `Drawn from a generator. It was trained over ${log.rounds} rounds with ${placement}, ${mechanism}; updates were added up by "${policy.aggregation.scheme}". The sites’ images never left them.`,
       table(
         ['site', `epsilon it stated last${epsilon.delta === null ? '' : ` (delta ${epsilon.delta})`}`],
-        epsilon.sites.map((s) => [s.siteId, number(s.epsilon)]),
+        epsilon.sites.map((s) => [s.siteId, showEpsilon(s.epsilon, 3)]),
       ),
       `Epsilon is for one patient added or removed, by Rényi accounting of everything in the site’s ledger for this run. ${policy.placement === 'pooled' ? 'A patient who is known at two sites counts as two in the one sum of all, beyond that epsilon' : 'For a patient who is known at two sites, theirs add up'}. Settings that were chosen by trying are in no epsilon.`,
     ),

@@ -1,4 +1,5 @@
 /** What the papers of a release are written from: numbers and names that are public, and nothing else. */
+import { showEpsilon } from '../output.ts';
 import { oversampling } from '../../shared/release/counts.ts';
 import type { SignedManifest } from '../../shared/release/manifest.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
@@ -24,7 +25,7 @@ export const number = (x: number | null, digits = 3): string =>
 export function claimOf({ epsilon }: Pick<Facts, 'epsilon'>): string {
   if (epsilon.bound === null)
     return 'NO privacy mechanism was used in training: nothing is promised to anybody whose images were trained on.';
-  return `Whoever sees everything in this folder can tell whether one patient of a site took part in the training only within (${number(epsilon.bound)}, ${epsilon.delta})-differential privacy, with respect to adding or removing that patient.`;
+  return `Whoever sees everything in this folder can tell whether one patient of a site took part in the training only within (${showEpsilon(epsilon.bound, 3)}, ${epsilon.delta})-differential privacy, with respect to adding or removing that patient.`;
 }
 
 /** What has to be said before anything else of a run that was only shown. */

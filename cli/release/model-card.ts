@@ -1,4 +1,5 @@
 /** The generator's card, after Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993. */
+import { showEpsilon } from '../output.ts';
 import type { GeneratorCard } from '../../shared/gan/export.ts';
 import { type Document, list, table, text } from '../document.ts';
 import { claimOf, type Facts, gateSentence, LIMITS, MUST_NOT, number } from './facts.ts';
@@ -64,7 +65,7 @@ export function modelCard(f: Facts, card: GeneratorCard): Document {
           text(gateSentence(f)),
           table(
             ['site', `epsilon it stated last${epsilon.delta === null ? '' : ` (delta ${epsilon.delta})`}`],
-            epsilon.sites.map((s) => [s.siteId, number(s.epsilon)]),
+            epsilon.sites.map((s) => [s.siteId, showEpsilon(s.epsilon, 3)]),
           ),
         ],
       },
