@@ -54,13 +54,15 @@ export async function verifyReleaseFolder(folder: string, o: VerifyOptions): Pro
   const gaps: string[] = [];
   if (canonicalJson(manifest) !== text) problems.push(`${MANIFEST_FILE} is not in its one canonical form`);
   problems.push(...contradictions(manifest));
-  await checkSignature(folder, text, manifest, o.coordinator, { problems, gaps });
+  const signed = await checkSignature(folder, text, manifest, o.coordinator, { problems, gaps });
   const sound = checkFiles(folder, manifest, problems);
   const policy = checkPolicy(folder, manifest, sound, { problems, gaps });
   if (policy !== null) problems.push(...(await gateProblems(manifest, policy)));
   const card = cardOf(folder, manifest, sound, problems);
   let redrawn: Redrawn | null = null;
-  if (card === null) gaps.push('no image was drawn again: the generator in the folder is not the signed one');
+  // A network of somebody else's making is not run to find out what it draws.
+  if (!signed) gaps.push('no image was drawn again: the generator is not signed by the key that was asked for');
+  else if (card === null) gaps.push('no image was drawn again: the generator in the folder is not the signed one');
   else {
     checkLabels(folder, manifest, sound, problems);
     redrawn = await redraw({ folder, manifest, card, sound, sample: o.sample, random: o.random ?? secureBytes, ...(o.drawing && { drawing: o.drawing }) }); // prettier-ignore
@@ -83,13 +85,15 @@ interface Found {
   readonly gaps: string[];
 }
 
+/** @returns whether the manifest is signed, and by the key that was given where one was. */
 async function checkSignature(
   folder: string,
   text: string,
   { signer }: SignedManifest,
   given: string | undefined,
   { problems, gaps }: Found,
-): Promise<void> {
+): Promise<boolean> {
+  const before = problems.length;
   if (given === undefined)
     gaps.push(`the key is the folder’s own: compare ${signer.kid} with what the coordinator says, or name it with --coordinator`); // prettier-ignore
   else if (!keyFits(given, signer)) problems.push(`it is signed by ${signer.kid}, which is not the key that was given`);
@@ -99,6 +103,7 @@ async function checkSignature(
     if (!(error instanceof FedError)) throw error;
     problems.push(error.message);
   }
+  return problems.length === before;
 }
 
 function keyFits(given: string, { kid, key }: SignedManifest['signer']): boolean {

@@ -201,8 +201,11 @@ describe('release verify', () => {
     changed('other', () => undefined);
     await signedAgain(at('other'), (m) => Object.assign(m, { signer: { kid: other.kid, key: publicPart(other.signing) } }), other); // prettier-ignore
     expect((await verify('other', { sample: 0 })).problems).toEqual([expect.stringContaining('is not the key that was given')]); // prettier-ignore
-    // Its marks still name the coordinator, and so are not those that it would have written.
-    expect((await verify('other')).problems.at(-1)).toBe('and 60 more');
+    // A network of theirs is not run.
+    const { redrawn, gaps } = await verify('other');
+    expect([redrawn, gaps.join()]).toEqual([null, expect.stringContaining('no image was drawn again')]);
+    // Without a key to compare: its marks still name the coordinator, and so are not those that it would have written.
+    expect((await verifyReleaseFolder(at('other'), { sample: 100 })).problems.at(-1)).toBe('and 60 more');
   }, 120_000);
 
   test('a coordinator that signs an image its generator never drew is found out by drawing it again', async () => {
