@@ -5,15 +5,14 @@ import { SqliteStore } from '../../coordinator/store/sqlite.ts';
 import { unpackFloat32 } from '../../shared/aggregation/clear.ts';
 import { sha256Hex } from '../../shared/audit/canonical.ts';
 import { FedError } from '../../shared/errors.ts';
-import { loadOrCreateSigningKeys } from '../../shared/identity/keys.ts';
 import { FileBlobStore } from '../../shared/protocol/file-blob-store.ts';
-import { blobsPath, type CoordinatorFolder, keysPath, storePath } from '../coordinator-folder.ts';
+import { blobsPath, type CoordinatorFolder, existingSigningKeys, storePath } from '../coordinator-folder.ts';
 
-/** The verdict on a run as it stands in its folder; also beside a coordinator that runs. */
+/** The verdict on a run as it stands in its folder; also beside a coordinator that runs. @throws {FedError} STORE_CORRUPT without its key */
 export async function judgedRelease({ dir, file, policy }: CoordinatorFolder): Promise<GateVerdict> {
   const store = new SqliteStore(storePath(dir));
   try {
-    return await verdictOf({ store, runId: file.runId, policy, keys: loadOrCreateSigningKeys(keysPath(dir)) });
+    return await verdictOf({ store, runId: file.runId, policy, keys: existingSigningKeys(dir) });
   } finally {
     await store.close();
   }

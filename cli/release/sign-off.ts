@@ -16,7 +16,7 @@ import type { Problem } from '../../shared/audit/verify/findings.ts';
 import type { KeysFile } from '../../shared/audit/verify/folder-format.ts';
 import { AuditFolder } from '../audit/read-folder.ts';
 import { verifyFolder } from '../audit/verify-folder.ts';
-import { type CoordinatorFolder, keysPath, openCoordinator, storePath } from '../coordinator-folder.ts';
+import { type CoordinatorFolder, existingSigningKeys, openCoordinator, storePath } from '../coordinator-folder.ts';
 import { judgedRelease } from './judged.ts';
 
 /** A fresh key file, mode 0600. @returns what the policy names: the public key. @throws {FedError} PARAMETER_INVALID */
@@ -110,7 +110,7 @@ export async function addSignOff({ dir, file, policy }: CoordinatorFolder, state
       await tx.putRun({ ...run, gate: { ...gate, signOffs: [...gate.signOffs, { name, key: key.x, statement }] } });
       const entry = { candidateSha256: sha256, name, statement };
       await tx.appendLog(runId, { kind: 'release-signed-off', body: entry }, systemClock.now());
-      await publishCheckpoint(tx, runId, await tx.logHead(runId), loadOrCreateSigningKeys(keysPath(dir)));
+      await publishCheckpoint(tx, runId, await tx.logHead(runId), existingSigningKeys(dir));
     });
   } finally {
     await store.close();
