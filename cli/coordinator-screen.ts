@@ -4,7 +4,7 @@ import type { GateWords } from '../shared/gate/outcome.ts';
 import { momentRoundsOf } from '../shared/policy/cost.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import type { ShellEvent } from './coordinator-run.ts';
-import { showEpsilon } from './output.ts';
+import { showEpsilon } from '../shared/dp/show-epsilon.ts';
 import { progress } from './progress.ts';
 
 /** Rounds that the fit to the moments counts for: it takes about as long. */

@@ -10,7 +10,7 @@ import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
 import { roundTermsOf } from '../shared/policy/views.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { blobsPath, type CoordinatorFolder, openIdentity, storePath } from './coordinator-folder.ts';
-import { showEpsilon } from './output.ts';
+import { showEpsilon } from '../shared/dp/show-epsilon.ts';
 
 export interface StoredStatus {
   readonly runId: string;

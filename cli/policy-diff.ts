@@ -5,7 +5,7 @@ import { type Difference, differencesOf } from '../shared/policy/diff.ts';
 import { type CheckedPolicy, loadPolicyText } from '../shared/policy/load.ts';
 import type { SettingGroup } from '../shared/policy/settings.ts';
 import { loadOptions, parseJson } from './options.ts';
-import { showEpsilon } from './output.ts';
+import { showEpsilon } from '../shared/dp/show-epsilon.ts';
 import { nameOfPolicy } from './policy-report.ts';
 
 /** The second file of a diff: it says itself what it is. */

@@ -3,7 +3,7 @@ import { pldAccountant, RELATION } from '../shared/dp/accountant.ts';
 import type { PrivacyEvent } from '../shared/dp/event.ts';
 import { epsilonOfPolicy, momentRoundsOf, samplingOf } from '../shared/policy/cost.ts';
 import { type CheckedPolicy, policySha256 } from '../shared/policy/load.ts';
-import { showEpsilon } from './output.ts';
+import { showEpsilon } from '../shared/dp/show-epsilon.ts';
 
 /** The policy by name, for people. */
 export const nameOfPolicy = (policy: CheckedPolicy): string =>

@@ -13,7 +13,7 @@ import {
 } from '../site-agent/core/budget.ts';
 import { Ledger } from '../site-agent/shell/ledger.ts';
 import { aheadOf } from './data-set-ledger.ts';
-import { showEpsilon, showRemaining } from './output.ts';
+import { showEpsilon, showRemaining } from '../shared/dp/show-epsilon.ts';
 import { boundsPath, readBounds, type SiteFolder } from './site-folder.ts';
 
 export interface RunReport {

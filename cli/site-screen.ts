@@ -2,7 +2,7 @@
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import { roundTermsOf } from '../shared/policy/views.ts';
 import { saidWords } from './coordinator-screen.ts';
-import { showEpsilon } from './output.ts';
+import { showEpsilon } from '../shared/dp/show-epsilon.ts';
 import { progress } from './progress.ts';
 import type { AgentEvent } from './site-run.ts';
 

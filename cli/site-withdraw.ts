@@ -1,6 +1,6 @@
 /** `site withdraw`: a patient is left out from now on; what was paid stays paid, and what a model has learnt stays learnt. */
 import { type WithdrawalReason, Withdrawals, withdrawalsPath } from '../site-agent/shell/withdrawals.ts';
-import { showEpsilon } from './output.ts';
+import { showEpsilon } from '../shared/dp/show-epsilon.ts';
 import type { SiteFolder } from './site-folder.ts';
 import { type LedgerReport, ledgerReport } from './site-ledger.ts';
 

@@ -1,11 +1,12 @@
 /** The summary of a run, for a person: what was shared, what it cost, what the images are worth, what is not promised. */
 import { epsilonOfPolicy } from '../shared/policy/cost.ts';
+import { showEpsilon } from '../shared/dp/show-epsilon.ts';
 import type { CheckedPolicy } from '../shared/policy/load.ts';
 import { type Block, type Document, html, markdown, type Said, sectionOf, text } from './document.ts';
 import { percent } from './evaluation-report.ts';
 import type { RunSummary } from './run-folder.ts';
 
-const number = (x: number, digits = 3): string => (Number.isFinite(x) ? String(Number(x.toFixed(digits))) : 'infinite');
+const whole = (x: number): string => String(Math.round(x));
 
 const documentOf = (s: RunSummary, policy: CheckedPolicy, ...picture: Block[]): Document => ({
   title: `Run ${s.runId}`,
@@ -18,7 +19,7 @@ function shared(s: RunSummary, policy: CheckedPolicy): Said {
   return {
     title: 'What was shared',
     paragraphs: [
-      `${s.epsilon.length} sites trained for ${s.rounds} rounds in ${number(s.seconds, 0)} seconds. No image left a site.`,
+      `${s.epsilon.length} sites trained for ${s.rounds} rounds in ${whole(s.seconds)} seconds. No image left a site.`,
       policy.placement === 'pooled'
         ? `Every step of the one discriminator carried one vector a site: the summed gradients of its patients, each clipped, on a lattice of whole numbers, with the site’s share of the noise. The generator’s steps were taken at the coordinator, against a discriminator made of opened sums${policy.warmStart.kind === 'moments' ? '; the first rounds carried sums of features of the images instead, with shares of the noise as well' : ''}.`
         : `A round carried one vector a site: the clipped change of a generator of ${s.generatorParameters} parameters, computed from a noised discriminator and generated images alone${policy.warmStart.kind === 'moments' ? '; the first round carried noised sums of fixed features instead' : ''}.`,
@@ -39,9 +40,12 @@ function cost(s: RunSummary, policy: CheckedPolicy): Said {
   return {
     title: 'What it cost',
     paragraphs: [
-      `Epsilon at delta ${privacy.delta}, for one patient with ${privacy.imagesPerPatient === 1 ? 'one image' : `up to ${privacy.imagesPerPatient} images`} (one image, where the data name no patients) added or removed, by Rényi accounting of everything in each site’s ledger. The policy allows ${privacy.epsilon}; its own steps in full would spend ${number(epsilonOfPolicy(policy).epsilon)}.`,
+      `Epsilon at delta ${privacy.delta}, for one patient with ${privacy.imagesPerPatient === 1 ? 'one image' : `up to ${privacy.imagesPerPatient} images`} (one image, where the data name no patients) added or removed, by Rényi accounting of everything in each site’s ledger. The policy allows ${privacy.epsilon}; its own steps in full would spend ${showEpsilon(epsilonOfPolicy(policy).epsilon, 3)}.`,
     ],
-    table: { head: ['site', 'epsilon spent'], rows: s.epsilon.map(({ siteId, epsilon }) => [siteId, number(epsilon)]) },
+    table: {
+      head: ['site', 'epsilon spent'],
+      rows: s.epsilon.map(({ siteId, epsilon }) => [siteId, showEpsilon(epsilon, 3)]),
+    },
   };
 }
 

@@ -1,4 +1,5 @@
 /** The two pictures of an audit report, as inline SVG. */
+import { showEpsilon } from '../../shared/dp/show-epsilon.ts';
 import type { AttemptSummary } from '../../shared/audit/verify/round-audit.ts';
 import type { AuditReport } from '../../shared/audit/verify/report.ts';
 
@@ -35,7 +36,7 @@ export function epsilonChart({ sites, policy, attempts }: AuditReport): string {
   });
   const legend = stated.slice(0, 14).map((s, i) => {
     const at = top + 8 + 17 * i;
-    const value = s.epsilon === null ? 'infinite' : s.epsilon.toFixed(2);
+    const value = showEpsilon(s.epsilon);
     return `<line x1="${WIDTH - right + 14}" x2="${WIDTH - right + 34}" y1="${at}" y2="${at}" stroke="${colour(i)}" stroke-width="3"/><text x="${WIDTH - right + 40}" y="${at + 4}">${escape(shorten(s.siteId))} ${value}</text>`;
   });
   const more =

@@ -1,6 +1,6 @@
 /** A report as a person reads it in a terminal. */
 import type { AuditReport, Verdict } from '../../shared/audit/verify/report.ts';
-import { showEpsilon } from '../output.ts';
+import { showEpsilon } from '../../shared/dp/show-epsilon.ts';
 import { EXIT } from '../exit-codes.ts';
 
 /** What the process exits with: these numbers never change meaning. */

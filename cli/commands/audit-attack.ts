@@ -1,5 +1,6 @@
 /** `veilgan audit attack`: attacks on the mechanism of this very program, on drawn data, with controls beside them. */
 import type { Command } from 'commander';
+import { showEpsilon, showRemaining } from '../../shared/dp/show-epsilon.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { AttackResult } from '../attack/result.ts';
 import { EXIT } from '../exit-codes.ts';
@@ -93,7 +94,7 @@ function lineOf(r: AttackResult): string {
   const bound =
     r.lowerBound === null
       ? ''
-      : `epsilon above ${r.lowerBound.toFixed(2)} is shown${r.claimed === null ? '' : `, ${r.claimed.toFixed(2)} is claimed`}; `;
+      : `epsilon above ${showRemaining(r.lowerBound)} is shown${r.claimed === null ? '' : `, ${showEpsilon(r.claimed)} is claimed`}; `;
   const verdict = r.found ? (r.control ? 'found, as it must be' : 'FOUND') : r.control ? 'NOT FOUND' : 'not found';
   return `${r.control ? '  control: ' : ''}${r.target}, ${r.variant}: ${verdict}\n      ${bound}${r.says}`;
 }

@@ -4,7 +4,7 @@ import type { CheckedPolicy } from '../../shared/policy/load.ts';
 import { roundTermsOf } from '../../shared/policy/views.ts';
 import { lineOf, runShare } from '../coordinator-screen.ts';
 import type { ShellEvent } from '../coordinator-run.ts';
-import { showEpsilon } from '../output.ts';
+import { showEpsilon } from '../../shared/dp/show-epsilon.ts';
 import { progress } from '../progress.ts';
 
 /** Where the rounds begin and end on the bar: before them the data are drawn, after them the images are judged. */

@@ -3,7 +3,7 @@
  * seven sections and their questions. What policy, log and measurements know is answered from them. What they cannot
  * know stays a question, unless the publisher has answered it.
  */
-import { showEpsilon } from '../output.ts';
+import { showEpsilon } from '../../shared/dp/show-epsilon.ts';
 import { z } from 'zod';
 import { FedError } from '../../shared/errors.ts';
 import { type Block, type Document, list, table, text } from '../document.ts';

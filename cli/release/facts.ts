@@ -1,5 +1,5 @@
 /** What the papers of a release are written from: numbers and names that are public, and nothing else. */
-import { showEpsilon } from '../output.ts';
+import { showEpsilon } from '../../shared/dp/show-epsilon.ts';
 import { oversampling } from '../../shared/release/counts.ts';
 import type { SignedManifest } from '../../shared/release/manifest.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';

@@ -1,5 +1,5 @@
 /** The generator's card, after Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993. */
-import { showEpsilon } from '../output.ts';
+import { showEpsilon } from '../../shared/dp/show-epsilon.ts';
 import type { GeneratorCard } from '../../shared/gan/export.ts';
 import { type Document, list, table, text } from '../document.ts';
 import { claimOf, type Facts, gateSentence, LIMITS, MUST_NOT, number } from './facts.ts';

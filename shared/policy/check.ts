@@ -1,4 +1,5 @@
 /** What a well-formed policy must still fulfil, as a list of findings. Pure; `load.ts` turns findings into a refusal. */
+import { showEpsilon } from '../dp/show-epsilon.ts';
 import { epsilonOfPolicy, momentRoundsOf, samplingOf } from './cost.ts';
 import { aggregationFindings } from './aggregation-findings.ts';
 import { gateFindings } from './gate-findings.ts';
@@ -89,7 +90,7 @@ function spendFindings(policy: Policy): Finding[] {
       overflowDelta > privacy.delta / 2
         ? `; maxBatch is so small that it takes ${overflowDelta.toExponential(1)} of delta`
         : '';
-    found.push({ path, message: `spends epsilon=${epsilon.toFixed(2)}, more than ${privacy.epsilon}${cap}` });
+    found.push({ path, message: `spends epsilon=${showEpsilon(epsilon)}, more than ${privacy.epsilon}${cap}` });
   }
   return found;
 }

@@ -2,6 +2,7 @@
  * A policy in plain language: what it promises, to whom, against whom, at what cost in noise, and what it does not say.
  * Every figure in the text is in the structure beside it. Pure.
  */
+import { sayEpsilon } from '../dp/show-epsilon.ts';
 import { type PolicyCosts, costsOfPolicy } from './cost-by-accountant.ts';
 import { gateLines } from './explain-gate.ts';
 import type { DeepReadonly } from './freeze.ts';
@@ -101,9 +102,9 @@ function counted(policy: DeepReadonly<Policy>, costs: PolicyCosts | null): Secti
     title: 'How it is counted',
     lines: [
       `At most: ${list.join('; ')}. Steps that were interrupted and taken again are among them.`,
-      `By Rényi accounting, which the ledgers are held to: epsilon ${show(patient.rdp)} at delta ${delta}.`,
+      `By Rényi accounting, which the ledgers are held to: epsilon ${sayEpsilon(patient.rdp)} at delta ${delta}.`,
       Number.isFinite(patient.pld)
-        ? `By loss distributions, which are tighter and rounded upwards: epsilon ${show(patient.pld)}, of which rounding is at most ${show(patient.pld - patient.pldLower)}.`
+        ? `By loss distributions, which are tighter and rounded upwards: epsilon ${sayEpsilon(patient.pld)}, of which rounding is at most ${sayEpsilon(patient.pld - patient.pldLower)}.`
         : 'The accountant of loss distributions has no bound for these events.',
     ],
   };
@@ -114,7 +115,7 @@ function several(costs: PolicyCosts | null): Section {
   if (costs === null) return { title, lines: [] };
   const { group, sites, delta } = costs;
   const bounded = group.filter((g) => Number.isFinite(g.epsilon));
-  const groups = bounded.map((g) => `${g.patients} patients: epsilon ${show(g.epsilon)}`).join('; ');
+  const groups = bounded.map((g) => `${g.patients} patients: epsilon ${sayEpsilon(g.epsilon)}`).join('; ');
   const lines = [
     bounded.length === 0
       ? 'For several patients added or removed together there is no bound here.'
@@ -122,7 +123,7 @@ function several(costs: PolicyCosts | null): Section {
   ];
   if (sites === null) lines.push('A patient whom two sites hold counts as a group of two: there is one sum for all.');
   else {
-    const all = sites.map((s) => `${s.sites} sites: epsilon ${show(s.epsilon)}`).join('; ');
+    const all = sites.map((s) => `${s.sites} sites: epsilon ${sayEpsilon(s.epsilon)}`).join('; ');
     lines.push(
       `A patient whom several sites hold is paid for at each: ${all} at delta ${delta}. Sites do not compare their ` +
         'lists. Where one of them knows, it leaves the patient out: veilgan site withdraw.',
