@@ -202,9 +202,11 @@ export class TensorReceiver {
     const known = this.#names.get(siteId);
     known?.add(name);
     if (known !== undefined && known.size <= this.#o.maxTensorsPerSite) return;
+    const before = new Set(known);
     const mine = (await this.#o.store.list(uploadName(siteId, ''))).filter((b) => b.name !== name);
-    // What was offered meanwhile is among the names already.
-    this.#names.set(siteId, new Set([...(this.#names.get(siteId) ?? []), name, ...mine.map((b) => b.name)]));
+    // What is in the store, and what was offered meanwhile: names of refused offers do not pile up.
+    const meanwhile = [...(this.#names.get(siteId) ?? [])].filter((other) => !before.has(other));
+    this.#names.set(siteId, new Set([...meanwhile, name, ...mine.map((b) => b.name)]));
     const halves = mine.filter((b) => !b.sealed).sort((a, b) => a.changedMs - b.changedMs);
     for (let over = mine.length + 1 - this.#o.maxTensorsPerSite; over > 0; over--) {
       const oldest = halves.shift();
