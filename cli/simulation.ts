@@ -16,6 +16,7 @@ import type { LogEntry } from '../shared/audit/entry.ts';
 import type { Engine } from '../shared/engine/program.ts';
 import { candidateSimilarity } from '../shared/gate/similarity.ts';
 import { FedError } from '../shared/errors.ts';
+import { parseJson } from './options.ts';
 import { Kid, PrivateSigningKey, publicPart } from '../shared/identity/jwk.ts';
 import {
   createSigningKeys,
@@ -227,7 +228,9 @@ const failureOf = (all: readonly Promise<unknown>[]): Promise<never> =>
   });
 
 const identityPath = (folder: string): string => join(folder, 'simulation.json');
-const readIdentity = (folder: string) => Identity.parse(JSON.parse(readFileSync(identityPath(folder), 'utf8')));
+/** @throws {FedError} STORE_CORRUPT */
+const readIdentity = (folder: string) =>
+  parseJson(readFileSync(identityPath(folder), 'utf8'), Identity, identityPath(folder), 'STORE_CORRUPT');
 
 /** What a simulation's folder of parties has of its coordinator; null where it is no such folder. */
 export function simulatedCoordinator(folder: string): ({ runId: string; keys: SigningKeys } & StorePaths) | null {

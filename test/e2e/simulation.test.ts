@@ -1,5 +1,5 @@
 /** A whole run in one process, on real networks: it ends, it adds up, it resumes, and skewed sites teach every class. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -78,6 +78,8 @@ test('a run ends, its log verifies, its ledgers hold every step, and a second ca
   expect(await refusalOf(() => run({ policy: tinyPolicy({ training: { rounds: 3 } }) }))).toMatch(/^POLICY_MISMATCH/);
   expect(await refusalOf(() => run({ sites: sitesOf(3) }))).toMatch(/^POLICY_MISMATCH/);
   expect(await refusalOf(() => run({ sites: sitesOf(1) }))).toMatch(/^POLICY_MISMATCH/);
+  writeFileSync(join(folder, 'simulation.json'), '{"runId":');
+  expect(await refusalOf(() => run())).toMatch(/^STORE_CORRUPT.*simulation\.json is not JSON/);
 });
 
 test('critic rounds: each is a plan with its critic, an entry in every ledger, and a generator', async () => {
