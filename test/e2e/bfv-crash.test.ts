@@ -2,9 +2,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { SqliteStore } from '../../coordinator/store/sqlite.ts';
-import { sha256Hex } from '../../shared/audit/canonical.ts';
 import { BFV } from '../support/bfv-rig.ts';
-import { runCompany } from '../support/company.ts';
+import { answersGiven, runCompany } from '../support/company.ts';
 import { RUN_ID } from '../support/round-rig.ts';
 
 const SITES = ['site-a', 'site-b', 'site-c'];
@@ -43,13 +42,7 @@ test('each of three sites killed as it answers each of the four phases: every ro
   expect([...of('void'), ...of('refused'), ...of('declined')]).toEqual([]);
 
   // A site that was killed gives the same answer again: the same ciphertext, the same key, the same consent.
-  const given = new Map<string, Set<string>>();
-  for (const { role, said } of ended.said) {
-    if (said.kind !== 'answer' || said.payload === undefined) continue;
-    const { round, attempt, phase, tensorSha256, body } = said.payload;
-    const key = `${role} ${round}.${attempt} ${phase}`;
-    given.set(key, (given.get(key) ?? new Set()).add(sha256Hex(JSON.stringify([tensorSha256, body]))));
-  }
+  const given = answersGiven(ended);
   expect([...given].filter(([, answers]) => answers.size !== 1)).toEqual([]);
   expect(given.size).toBe(ROUNDS * 4 * SITES.length);
 }, 300_000);

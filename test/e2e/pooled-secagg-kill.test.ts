@@ -5,9 +5,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { SqliteStore } from '../../coordinator/store/sqlite.ts';
-import { sha256Hex } from '../../shared/audit/canonical.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
-import { runCompany } from '../support/company.ts';
+import { answersGiven, runCompany } from '../support/company.ts';
 import { RUN_ID } from '../support/round-rig.ts';
 
 const SITES = ['site-a', 'site-b', 'site-c'];
@@ -48,13 +47,7 @@ test('a site killed in each phase: every sum is applied once, and no site answer
   expect([...of('refused'), ...of('declined')]).toEqual([]);
 
   // The same share under the same masks, the same list, the same opening: never a second one for one place.
-  const given = new Map<string, Set<string>>();
-  for (const { role, said } of ended.said) {
-    if (said.kind !== 'answer' || said.payload === undefined) continue;
-    const { round, attempt, phase, tensorSha256, body } = said.payload;
-    const key = `${role} ${round}.${attempt} ${phase}`;
-    given.set(key, (given.get(key) ?? new Set()).add(sha256Hex(JSON.stringify([tensorSha256, body]))));
-  }
+  const given = answersGiven(ended);
   expect([...given].filter(([, answers]) => answers.size !== 1)).toEqual([]);
   expect(given.size).toBeGreaterThanOrEqual(SITES.length * PHASES * training.rounds);
 

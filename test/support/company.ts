@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { SqliteIdentityStore } from '../../coordinator/shell/identity-store.ts';
 import { loadOrCreateSelfSignedTls } from '../../coordinator/shell/tls.ts';
+import { sha256Hex } from '../../shared/audit/canonical.ts';
 import { loadOrCreateSigningKeys, loadOrCreateSiteKeys, publicKeys } from '../../shared/identity/keys.ts';
 import { EMPTY_ROSTER, signRoster, withSite } from '../../shared/identity/roster.ts';
 import type { PooledOptions } from './pooled-rig.ts';
@@ -39,6 +40,18 @@ export interface Ended extends Disposable {
   readonly folder: string;
   readonly kills: ReadonlyMap<string, number>;
   readonly said: readonly { readonly role: string; readonly said: Said }[];
+}
+
+/** The digest of every answer that was sent, by site and place: one that is asked again must say the same. */
+export function answersGiven({ said }: Pick<Ended, 'said'>): Map<string, Set<string>> {
+  const given = new Map<string, Set<string>>();
+  for (const { role, said: line } of said) {
+    if (line.kind !== 'answer' || line.payload === undefined) continue;
+    const { round, attempt, phase, tensorSha256, body } = line.payload;
+    const key = `${role} ${round}.${attempt} ${phase}`;
+    given.set(key, (given.get(key) ?? new Set()).add(sha256Hex(JSON.stringify([tensorSha256, body]))));
+  }
+  return given;
 }
 
 /** Runs all of them to the end. @throws when one ends of itself before, with what it said. */
