@@ -14,7 +14,7 @@ import {
   shareEstimate,
 } from '../../shared/metrics/reader-bootstrap.ts';
 import { seeded, type Seeded } from '../../shared/imaging/seeded.ts';
-import type { KeptAnswer } from './answer-store.ts';
+import { assertFits, type KeptAnswer } from './answer-store.ts';
 import { type Answer, BEST_QUALITY, type Item, type Kind, KINDS, NO_CLASS, orderFor, type Study } from './study.ts';
 
 /** One answer beside the truth. */
@@ -73,8 +73,10 @@ export interface StudyResults {
   readonly all: { readonly kind?: Agreement; readonly class?: Agreement };
 }
 
+/** Every answer with the picture it is to. @throws {FedError} STORE_CORRUPT when one is to none that its reader was shown there. */
 export function readingsOf(study: Study, kept: readonly KeptAnswer[]): Reading[] {
   const orders = new Map(study.readers.map((reader) => [reader, orderFor(study, reader)]));
+  for (const answer of kept) assertFits([answer], orders.get(answer.reader) ?? []);
   return kept.map(({ reader, position, answer, timeMs }) => ({ reader, position, item: orders.get(reader)![position], answer, timeMs })); // prettier-ignore
 }
 

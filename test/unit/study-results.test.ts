@@ -46,6 +46,18 @@ describe('figures', () => {
     expect([kind!.accuracy.value, kind!.sensitivity.value, kind!.specificity.value]).toEqual([0.5, 1, 0]);
   });
 
+  test('answers that are to another picture, or of somebody who reads nothing, are refused by name', () => {
+    const [first, ...rest] = said('anna', truthful);
+    expect(() => studyResults(study, [first, ...rest])).not.toThrow();
+    for (const wrong of [
+      { ...first, item: rest[0].item },
+      { ...first, position: 10_000 },
+      { ...first, reader: 'zoe' },
+    ])
+      expect(() => studyResults(study, [wrong, ...rest])).toThrow(
+        /^STORE_CORRUPT: answer \d+ of \w+ is to another picture/,
+      );
+  });
   test('two who say the same have kappa 1, opposite ones -1; cases are those that both answered', () => {
     const opposite = (item: Item): Partial<Answer> => ({ ...truthful(item), kind: item.kind === 'real' ? 'synthetic' : 'real' }); // prettier-ignore
     const same = studyResults(study, [...said('anna', truthful), ...said('ben', truthful)]);
