@@ -7,8 +7,9 @@ import { meanAndStd } from './statistics.ts';
 const WEIGHTS = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
 const WINDOW = 11;
 const SIGMA = 1.5;
-/** Pixels are in [-1, 1]. */
+/** Pixels are in [-1, 1], and moved to [0, 2]. */
 const RANGE = 2;
+const DARKEST = -1;
 const C1 = (0.01 * RANGE) ** 2;
 const C2 = (0.03 * RANGE) ** 2;
 
@@ -38,6 +39,9 @@ export function scalesOf(size: number): number {
  * sum. Figures of 28-pixel images therefore compare with each other alone, never with published ones. A structure that is
  * opposite counts as 0, as in TensorFlow's ssim_multiscale.
  *
+ * The luminance term is defined for images that are nowhere negative (Wang et al. 2004, section III.B), so pixels count from
+ * black: around a mean of zero it would call two greys a hair apart opposite.
+ *
  * @param a - [channels, size, size] in [-1, 1]. @param b - the same.
  * @throws {FedError} PARAMETER_INVALID below 11 pixels.
  * @see Wang, Simoncelli and Bovik 2003, equation 7, https://doi.org/10.1109/ACSSC.2003.1292216
@@ -51,7 +55,7 @@ export function msSsim(a: Float32Array, b: Float32Array, shape: Pick<LabelledIma
   for (let c = 0; c < shape.channels; c++) {
     let size = shape.size;
     let [x, y]: Float64Array[] = [a, b].map((image) =>
-      Float64Array.from(image.subarray(c * size * size, (c + 1) * size * size)),
+      Float64Array.from(image.subarray(c * size * size, (c + 1) * size * size), (pixel) => pixel - DARKEST),
     );
     let product = 1;
     for (let s = 0; s < scales; s++) {
@@ -120,7 +124,10 @@ export interface ClassSimilarity {
   readonly name: string;
   /** Mean MS-SSIM of pairs; NaN where a class has fewer than two images. Near 1: one picture again and again. */
   readonly similarity: number;
-  /** Standard error of that mean. */
+  /**
+   * Of that mean, at most: pairs share images, so few images say little however many pairs are drawn. NaN of two images,
+   * which make one pair.
+   */
   readonly standardError: number;
   readonly pairs: number;
 }
@@ -130,7 +137,8 @@ export interface ClassSimilarity {
  * class, which accuracy and class balance do not. Only beside the same figure of real images does it mean anything.
  *
  * @param options.pairs - a class; 200 when left out. @param options.seed - of the pairs; public.
- * @see Odena, Olah and Shlens 2017, section 4.2, https://arxiv.org/abs/1610.09585
+ * @see Odena, Olah and Shlens 2017, section 4.2, https://arxiv.org/abs/1610.09585; for the standard error Hoeffding 1948,
+ *   theorem 5.2, Ann. Math. Statist. 19(3), 293-325: the mean of all pairs of n images varies by no more than 2 / n of what a pair does
  */
 export function withinClassSimilarity(
   images: LabelledImages,
@@ -150,6 +158,8 @@ export function withinClassSimilarity(
       return msSsim(imageAt(images, members[i]), imageAt(images, members[j]), images);
     });
     const { mean, std } = meanAndStd(values);
-    return { name, similarity: mean, standardError: std / Math.sqrt(pairs), pairs };
+    // The pairs of one set differ by (1 - 2 / n) of the variance of any two, at least: hence n - 2.
+    const standardError = members.length > 2 ? std * Math.sqrt(1 / pairs + 2 / (members.length - 2)) : NaN;
+    return { name, similarity: mean, standardError, pairs };
   });
 }

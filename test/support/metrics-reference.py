@@ -47,7 +47,7 @@ def authenticity(real, fake):  # Alaa et al.'s definition, as in AuthPct of laye
     return (d.min(1) > within[d.argmin(1)]).mean()
 
 
-def ms_ssim(a, b, size):
+def ms_ssim(a, b, size):  # pixels in [0, 2]
     taps = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
     taps /= taps.sum()
     valid = lambda x: ndimage.correlate1d(ndimage.correlate1d(x, taps, 0), taps, 1)[5:-5, 5:-5]
@@ -96,5 +96,5 @@ for size in (28, 32, 64):
     x, noise = rows(size, size, 4), rows(size, size, 5)
     x = np.add.accumulate(np.add.accumulate(x, 0), 1)
     x = whole(x / np.abs(x).max() * 127) / 128
-    print("ms-ssim", size, ms_ssim(x, whole(0.75 * x * 128 + 16 * noise) / 128, size))
+    print("ms-ssim", size, ms_ssim(x + 1, whole(0.75 * x * 128 + 16 * noise) / 128 + 1, size))
 print("spectrum", *(np.array(spectrum(rows(s, s, 6))).tolist() for s in (8, 7)))

@@ -15,6 +15,7 @@ import { withinClassSimilarity } from '../../shared/metrics/ms-ssim.ts';
 import { principalComponents, projected } from '../../shared/metrics/pca.ts';
 import { powerSpectrum, spectrumDistance } from '../../shared/metrics/power-spectrum.ts';
 import { prdc } from '../../shared/metrics/prdc.ts';
+import { meanAndStd } from '../../shared/metrics/statistics.ts';
 import { slicedWasserstein } from '../../shared/metrics/sliced-wasserstein.ts';
 import { twoSampleTest } from '../../shared/metrics/two-sample-test.ts';
 import { accuracy, augmentation, utility, worstGroup } from '../../shared/metrics/utility.ts';
@@ -131,6 +132,35 @@ test('MS-SSIM within class: 1 for one mode, that of real images for good ones, b
   mean(oneMode).forEach((similarity) => expect(similarity).toBeCloseTo(1, 9));
   g.forEach((similarity, k) => expect(Math.abs(similarity - r[k])).toBeLessThan(0.12));
   n.forEach((similarity, k) => expect(similarity).toBeLessThan(r[k] - 0.1));
+});
+
+test('MS-SSIM within class: one picture a class is seen as such, also where its brightness wavers', () => {
+  const wavering = oneMode.pixels.map((x, at) => Math.min(1, Math.max(-1, x + 0.1 * Math.sin(Math.floor(at / D)))));
+  const found = withinClassSimilarity(withPixels(oneMode, wavering), { seed: 'controls', pairs: 60 });
+  // By pixels around zero, instead of from black on, a wavering grey looks like no two pictures alike.
+  found.forEach(({ similarity }) => expect(similarity).toBeGreaterThan(0.98));
+});
+
+test('MS-SSIM within class: the standard error holds for few images, which many pairs are drawn of', () => {
+  const size = 11;
+  const draw = (k: number): LabelledImages => {
+    const own = new PublicRandom(`few ${k}`);
+    const pixels = own.gaussians(5 * size * size);
+    // Some images are smoother than others: what two pairs with one image in common have in common.
+    const smooth = own.uniforms(5);
+    const at = (i: number) => smooth[Math.floor(i / size ** 2)];
+    return { ...real, n: 5, size, pixels: pixels.map((g, i) => at(i) * g * 0.3), labels: new Int32Array(5), classNames: ['a'] }; // prettier-ignore
+  };
+  const pairs = 200;
+  const found = Array.from({ length: 80 }, (_, k) => withinClassSimilarity(draw(k), { seed: 's', pairs })[0]);
+  const { std } = meanAndStd(found.map((c) => c.similarity));
+  const said = meanAndStd(found.map((c) => c.standardError)).mean;
+  expect(said).toBeGreaterThan(std);
+  // Control: taken as independent, so many pairs would say less than a third of it.
+  expect(said * Math.sqrt(1 / pairs / (1 / pairs + 2 / 3))).toBeLessThan(std / 3);
+  const two = withinClassSimilarity(selectImages(draw(0), [0, 1]), { seed: 's' })[0];
+  expect(two.standardError).toBeNaN();
+  expect(two.similarity).toBeLessThan(1);
 });
 
 test('MS-SSIM within class: a class with one image has none', () => {
