@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { adam } from '../engine/optimizers.ts';
 import { float32, type Engine, type Program, type Specs, type TensorFunction } from '../engine/program.ts';
+import { FedError } from '../errors.ts';
 import { declare } from '../gan/declaring-net.ts';
 import { initialise, parameterFeeds, parameterInputs, type Layout } from '../gan/layout.ts';
 import type { Net } from '../gan/net.ts';
@@ -53,8 +54,11 @@ export class Classifier {
   /**
    * Trains with Adam (1e-3) on cross-entropy, batches of 64, for a fixed number of epochs: no early stop, no choice of a
    * checkpoint, so that no test image has a say. The order and the first weights follow from the seed.
+   *
+   * @throws {FedError} PARAMETER_INVALID when there is no image.
    */
   static async train(engine: Engine, images: LabelledImages, options: ClassifierTraining): Promise<Classifier> {
+    if (images.n === 0) throw new FedError('PARAMETER_INVALID', 'a classifier cannot learn from no images');
     const classes = images.classNames.length;
     const { channels, size } = images;
     const toNet = (x: Tensor) => tf.transpose(x as Tensor4D, [0, 2, 3, 1]);

@@ -9,12 +9,13 @@ export interface FeatureMoments {
 }
 
 /**
- * @param features - [n, d] row-major, n ≥ 2.
- * @throws {FedError} PARAMETER_INVALID when fewer than two rows are given.
+ * @param features - [n, d] row-major, n ≥ 2, finite.
+ * @throws {FedError} PARAMETER_INVALID when fewer than two rows are given, or a value is not finite.
  */
 export function featureMoments(features: Float32Array | Float64Array, d: number): FeatureMoments {
   const n = features.length / d;
   if (!Number.isInteger(n) || n < 2) throw new FedError('PARAMETER_INVALID', `features is not [n >= 2, ${d}]`);
+  if (!features.every(Number.isFinite)) throw new FedError('PARAMETER_INVALID', 'a feature is no finite number');
   const mean = new Float64Array(d);
   for (let i = 0; i < n; i++) for (let j = 0; j < d; j++) mean[j] += features[i * d + j] / n;
   const c = new Float64Array(d * d);
@@ -39,9 +40,12 @@ export function featureMoments(features: Float32Array | Float64Array, d: number)
  * Fréchet distance between two Gaussians: |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁^½ Σ₂ Σ₁^½)^½).
  *
  * The name FID belongs to Inception features; on the features of another network this is "Fréchet distance on …".
+ * @throws {FedError} PARAMETER_INVALID when the two are of features of different length.
  * @see Heusel et al. 2017, equation 6, https://arxiv.org/abs/1706.08500
  */
 export function frechetDistance(a: FeatureMoments, b: FeatureMoments): number {
+  if (a.mean.length !== b.mean.length)
+    throw new FedError('PARAMETER_INVALID', `features of ${a.mean.length} and of ${b.mean.length} numbers`);
   const root = symmetricRoot(a.covariance);
   const cross = symmetricEigenvalues(root.mmul(b.covariance).mmul(root));
   let distance = a.covariance.trace() + b.covariance.trace();

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
-import type { LabelledImages } from '../../shared/imaging/images.ts';
+import { type LabelledImages, selectImages } from '../../shared/imaging/images.ts';
 import { phantomImages } from '../../shared/imaging/phantom.ts';
 import { Classifier, FEATURES } from '../../shared/metrics/classifier.ts';
 import { accuracy, utility } from '../../shared/metrics/utility.ts';
@@ -56,6 +56,11 @@ test('sets that are no whole number of batches, in colour, and smaller than one 
   expect(labels.length).toBe(67);
   expect(features.every(Number.isFinite)).toBe(true);
   expect(shares).toEqual([0.5, 1]);
+});
+
+test('no images to learn from are refused', async () => {
+  const none = selectImages(phantoms('few', 10), []);
+  await expect(Classifier.train(engine, none, training)).rejects.toThrow(/PARAMETER_INVALID/);
 });
 
 test('accuracy counts by class, and says so where a class is missing', () => {

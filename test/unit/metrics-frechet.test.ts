@@ -37,6 +37,18 @@ test('rotating both sets leaves the distance alone', () => {
   expect(after / before).toBeCloseTo(1, 4);
 });
 
-test('fewer than two rows are refused', () => {
+test('fewer rows than features, and features that never vary: still |Δμ|² + Σ (s₁ - s₂)²', () => {
+  const one = featureMoments(Float32Array.of(0, 0, 5, 2, 0, 5), D);
+  const other = featureMoments(Float32Array.of(1, 0, 7, 7, 0, 7), D);
+  // Only the first feature varies: by √2 and by √18 around 1 and 4; the third is moved by 2.
+  expect(frechetDistance(one, other)).toBeCloseTo(9 + 4 + (Math.sqrt(18) - Math.SQRT2) ** 2, 6);
+  const even = featureMoments(new Float32Array(4 * D).fill(0.5), D);
+  expect(frechetDistance(even, even)).toBe(0);
+});
+
+test('refused: fewer than two rows, what is no number, features of another length', () => {
   expect(() => featureMoments(new Float32Array(D), D)).toThrow(/PARAMETER_INVALID/);
+  expect(() => featureMoments(Float32Array.of(0, 1, 2, 3, NaN, 5), D)).toThrow(/PARAMETER_INVALID.*finite/);
+  const [three, two] = [D, 2].map((d) => featureMoments(new Float32Array(6 * d), d));
+  expect(() => frechetDistance(three, two)).toThrow(/PARAMETER_INVALID/);
 });
