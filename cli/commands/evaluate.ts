@@ -154,7 +154,7 @@ async function tell(
   const { html, markdown, terminal, text } = await import('../document.ts');
   const names = synthetic.classNames;
   const sections = evaluationSections(e, names);
-  const opening = `${synthetic.n} synthetic images (${o.train}), ${test.n} real test images (${o.test})${reference ? `, ${reference.n} real reference images (${o.reference})` : ''}. Distances on ${e.compared.synthetic}, ${e.compared.test}${reference ? ` and ${e.compared.reference}` : ''} of them. The real images were declared public by whoever ran this.`;
+  const opening = `${synthetic.n} synthetic images (${o.train}), ${test.n} real test images (${o.test})${reference ? `, ${reference.n} real reference images (${o.reference})` : ''}. Distances on ${e.compared.synthetic}, ${e.compared.test}${reference ? ` and ${e.compared.reference}` : ''} of them${e.memorisation && reference && reference.n > e.compared.reference ? '; copies are looked for among all reference images' : ''}. The real images were declared public by whoever ran this.`;
   if (o.report !== undefined) {
     const write = /\.html$/i.test(o.report) ? html : markdown;
     writeWhole(o.report, write({ title: 'Evaluation of a synthetic set', lead: [text(opening)], sections }));

@@ -4,7 +4,7 @@
  */
 import type { Engine } from '../engine/program.ts';
 import { FedError } from '../errors.ts';
-import { type LabelledImages, selectImages, valuesPerImage } from '../imaging/images.ts';
+import { countByClass, type LabelledImages, selectImages, valuesPerImage } from '../imaging/images.ts';
 import { PublicRandom } from '../public-random.ts';
 import { Classifier, FEATURES } from './classifier.ts';
 import { featureMoments, frechetDistance } from './frechet.ts';
@@ -17,7 +17,7 @@ import { principalComponents, projected } from './pca.ts';
 import { powerSpectrum, spectrumDistance } from './power-spectrum.ts';
 import { type Prdc, prdc } from './prdc.ts';
 import { slicedWasserstein } from './sliced-wasserstein.ts';
-import { twoSampleTest, type TwoSampleTest } from './two-sample-test.ts';
+import { LEAST_TESTED, twoSampleTest, type TwoSampleTest } from './two-sample-test.ts';
 import { type Augmentation, augmentation, epochsFor, type Utility, utility } from './utility.ts';
 
 export const METRIC_GROUPS = ['utility', 'fidelity', 'diversity', 'two-sample', 'memorisation', 'membership'] as const;
@@ -54,15 +54,16 @@ export interface Fidelity {
   readonly axes: number;
   readonly onFeatures: { readonly frechet: number; readonly kernel: KernelDistance; readonly prdc: Prdc };
   readonly onPixels: { readonly frechet: number; readonly kernel: KernelDistance; readonly prdc: Prdc };
+  /** Against half of the real images, by as many synthetic ones where there are: it falls with the number of images. */
   readonly slicedWasserstein: number;
-  /** Of two halves of the real images: what a perfect generator would be measured at, about. */
+  /** Of that half against as many of the other: what a perfect generator would be measured at, about. */
   readonly slicedWassersteinOfReal: number;
   readonly intensity: number;
   readonly spectrum: number;
 }
 
 export interface Evaluation {
-  /** Images compared, after the draw. */
+  /** Images compared, after the draw. Copies are looked for among all of the reference. */
   readonly compared: { readonly synthetic: number; readonly test: number; readonly reference: number };
   readonly utility?: Utility | Augmentation;
   readonly fidelity?: Fidelity;
@@ -133,10 +134,10 @@ export async function evaluateSets(engine: Engine, sets: EvaluationSets, o: Eval
       })
     : undefined;
   const copied =
-    asked.has('memorisation') && reference
+    asked.has('memorisation') && sets.reference
       ? await around('memorisation', async (progress) => {
           const parts = [synthetic.pixels, test.pixels];
-          const [own, heldOut] = await trainingDistances(engine, parts, reference.pixels, d, progress);
+          const [own, heldOut] = await trainingDistances(engine, parts, sets.reference!.pixels, d, progress);
           return memorisation(own, heldOut);
         })
       : undefined;
@@ -167,7 +168,12 @@ export function missing(groups: readonly MetricGroup[], sets: EvaluationSets): s
     return `${needy} needs real images that the generator was trained on beside those it was not (--reference)`;
   if (groups.every((group) => group === 'utility')) return null;
   const few = [sets.synthetic, sets.test, ...(sets.reference ? [sets.reference] : [])].find(({ n }) => n < LEAST);
-  return few ? `a set of ${few.n} images is too small for anything but utility: ${LEAST} are needed` : null;
+  if (few) return `a set of ${few.n} images is too small for anything but utility: ${LEAST} are needed`;
+  const [ofSynthetic, ofTest] = [countByClass(sets.synthetic), countByClass(sets.test)];
+  const alike = ofSynthetic.reduce((sum, n, k) => sum + Math.min(n, ofTest[k]), 0);
+  if (groups.includes('two-sample') && alike < LEAST_TESTED)
+    return `two-sample wants ${LEAST_TESTED} images of each set in classes that both have, and there are ${alike}`;
+  return null;
 }
 
 function measureUtility(
@@ -219,12 +225,10 @@ async function measureFidelity(
   const onFeatures = await on('features', features, FEATURES);
   const onPixels = await on('principal components', pixels, axes);
   const [sliced, slicedOfReal] = await around('sliced Wasserstein', async () => {
-    const order = new PublicRandom(`halves ${seed}`).permutation(test.n);
-    const half = (from: number) =>
-      selectImages(test, Array.from(order.subarray(from, from + Math.floor(test.n / 2)))).pixels;
+    const { first, other, fake } = halves(test, synthetic, seed);
     return [
-      await slicedWasserstein(engine, test.pixels, synthetic.pixels, d, { seed }),
-      await slicedWasserstein(engine, half(0), half(Math.floor(test.n / 2)), d, { seed }),
+      await slicedWasserstein(engine, first, fake, d, { seed }),
+      await slicedWasserstein(engine, first, other, d, { seed }),
     ];
   });
   const [intensity, spectrum] = await around('intensity and power spectrum', async () => [
@@ -248,6 +252,23 @@ async function measureFidelity(
 function drawn(images: LabelledImages, most: number, seed: string): LabelledImages {
   if (images.n <= most) return images;
   return selectImages(images, Array.from(new PublicRandom(`drawn ${seed}`).permutation(images.n).subarray(0, most)));
+}
+
+/**
+ * Pixels of half of the real images, of the other half, and of synthetic ones: as many of these two, where there are, since
+ * the distance of small samples is larger. Classes have about the same shares in a part as in its set.
+ */
+function halves(real: LabelledImages, synthetic: LabelledImages, seed: string) {
+  const count = Math.min(Math.floor(real.n / 2), synthetic.n);
+  const byClass = (images: LabelledImages) =>
+    Array.from(new PublicRandom(`halves ${seed}`).permutation(images.n)).sort((i, j) => images.labels[i] - images.labels[j]); // prettier-ignore
+  const parity = (k: number) => byClass(real).filter((_, place) => place % 2 === k);
+  const spread = (rows: number[]) => Array.from({ length: count }, (_, i) => rows[Math.floor((i * rows.length) / count)]); // prettier-ignore
+  return {
+    first: selectImages(real, parity(0)).pixels,
+    other: selectImages(real, spread(parity(1))).pixels,
+    fake: selectImages(synthetic, spread(byClass(synthetic))).pixels,
+  };
 }
 
 /** As many images of each class from either set, drawn by lot: else a test would find the shares of the classes. */

@@ -8,7 +8,7 @@ import { meanAndStd } from './statistics.ts';
 export interface KernelDistance {
   /** Mean over the blocks. Unbiased: about zero for two samples of one distribution, and then below zero half the time. */
   readonly value: number;
-  /** Standard deviation of one block's estimate; blocks share images, so it does not shrink to that of the mean. */
+  /** Standard deviation of one block's estimate, 0 of a single block; blocks share images, so it is not that of the mean. */
   readonly std: number;
   readonly blocks: number;
   readonly blockSize: number;

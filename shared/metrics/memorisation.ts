@@ -7,7 +7,7 @@
  */
 import type { Engine } from '../engine/program.ts';
 import { FedError } from '../errors.ts';
-import { nearestNeighbours } from './neighbours.ts';
+import { nearestNeighbours, type Neighbours } from './neighbours.ts';
 import { compareRanks, quantiles } from './statistics.ts';
 
 /** What is measured once for each of n images, all in the unit of the rows. */
@@ -21,7 +21,7 @@ export interface TrainingDistances {
 }
 
 /**
- * Distances of each set of images to one training set, which is searched within itself once.
+ * Distances of each set of images to one training set. Give all of it: a copy of an image that is left out is not seen.
  *
  * @param sets - [n, d] each. @param training - [m, d], m ≥ 2.
  * @throws {FedError} PARAMETER_INVALID when there are fewer than two training images.
@@ -33,26 +33,37 @@ export async function trainingDistances(
   d: number,
   progress?: (share: number) => void,
 ): Promise<TrainingDistances[]> {
-  const rows = sets.reduce((sum, set) => sum + set.length, training.length);
+  const values = sets.reduce((sum, set) => sum + set.length, 0);
+  const found: Neighbours[] = [];
   let before = 0;
-  const part = (length: number) => {
-    const from = before;
-    before += length;
-    return (share: number) => progress?.((from + share * length) / rows);
-  };
-  const self = { withinOneSet: true, progress: part(training.length) };
-  const around = (await nearestNeighbours(engine, training, training, d, self)).distances;
-  const results: TrainingDistances[] = [];
   for (const set of sets) {
-    const found = await nearestNeighbours(engine, set, training, d, { k: 2, progress: part(set.length) });
-    const n = set.length / d;
-    results.push({
-      nearest: Float64Array.from({ length: n }, (_, i) => found.distances[2 * i]),
-      second: Float64Array.from({ length: n }, (_, i) => found.distances[2 * i + 1]),
-      aroundNearest: Float64Array.from({ length: n }, (_, i) => around[found.indices[2 * i]]),
-    });
+    const part = (share: number) => progress?.((before + share * set.length) / values / 2);
+    found.push(await nearestNeighbours(engine, set, training, d, { k: 2, progress: part }));
+    before += set.length;
   }
-  return results;
+  const nearest = (of: Neighbours) => of.indices.filter((_, at) => at % 2 === 0);
+  const second = (share: number) => progress?.((1 + share) / 2);
+  const around = await distancesAround(engine, new Set(found.flatMap((of) => [...nearest(of)])), training, d, second);
+  return found.map((of) => ({
+    nearest: of.distances.filter((_, at) => at % 2 === 0),
+    second: of.distances.filter((_, at) => at % 2 === 1),
+    aroundNearest: Float64Array.from(nearest(of), (j) => around.get(j)!),
+  }));
+}
+
+/** Of these rows of the training set, the distance to the row nearest to each: far fewer than all pairs of rows. */
+async function distancesAround(
+  engine: Engine,
+  of: ReadonlySet<number>,
+  training: Float32Array,
+  d: number,
+  progress: (share: number) => void,
+): Promise<Map<number, number>> {
+  const rows = new Float32Array(of.size * d);
+  [...of].forEach((j, r) => rows.set(training.subarray(j * d, (j + 1) * d), r * d));
+  const { indices, distances } = await nearestNeighbours(engine, rows, training, d, { k: 2, progress });
+  // A row finds itself first, or a copy of itself, which is as near.
+  return new Map([...of].map((j, r) => [j, distances[indices[2 * r] === j ? 2 * r + 1 : 2 * r]]));
 }
 
 /**
@@ -94,8 +105,8 @@ export interface Memorisation {
   /** What images give that nobody trained on: the figures to compare with. */
   readonly heldOut: ImageSetMemorisation;
   /**
-   * Share of synthetic images nearer to a training image than 99 in 100 held-out images are: 0.01 for fresh images, 1 for
-   * copies.
+   * Share of synthetic images nearer to a training image than 99 in 100 held-out images are, or equal to one: 0.01 for fresh
+   * images, 1 for copies.
    */
   readonly copyShare: number;
   /**
@@ -115,7 +126,8 @@ export function memorisation(synthetic: TrainingDistances, heldOut: TrainingDist
   return {
     synthetic: sumUp(synthetic),
     heldOut: sumUp(heldOut),
-    copyShare: synthetic.nearest.filter((x) => x < threshold).length / synthetic.nearest.length,
+    // Held-out images that are equal to a training image must not hide those that are copied.
+    copyShare: synthetic.nearest.filter((x) => x < threshold || x === 0).length / synthetic.nearest.length,
     copyingZ: compareRanks(synthetic.nearest, heldOut.nearest).z,
   };
 }

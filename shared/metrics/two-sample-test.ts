@@ -20,6 +20,9 @@ export interface TwoSampleTest {
   readonly images: number;
 }
 
+/** Images of each set: two to learn from and two to be tested on. */
+export const LEAST_TESTED = 4;
+
 export interface TwoSampleOptions {
   /** Of the split, the order and the first weights; public. */
   readonly seed: string;
@@ -47,7 +50,8 @@ export async function twoSampleTest(
   { seed, epochs, most = 5000, progress }: TwoSampleOptions,
 ): Promise<TwoSampleTest> {
   const each = 2 * Math.floor(Math.min(real.n, synthetic.n, most) / 2);
-  if (each < 4) throw new FedError('PARAMETER_INVALID', `${real.n} and ${synthetic.n} images are too few for a test`);
+  if (each < LEAST_TESTED)
+    throw new FedError('PARAMETER_INVALID', `${real.n} and ${synthetic.n} images are too few for a test`);
   const random = new PublicRandom(`two-sample test ${seed}`);
   const halves = [synthetic, real].map((images, label) => {
     const order = Array.from(random.permutation(images.n).subarray(0, each));

@@ -7,10 +7,11 @@ import { html, markdown, terminal } from '../../cli/document.ts';
 import { readSubgroups } from '../../cli/subgroups.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
-import { selectImages } from '../../shared/imaging/images.ts';
+import { type LabelledImages, selectImages } from '../../shared/imaging/images.ts';
 import { phantomImages } from '../../shared/imaging/phantom.ts';
 import { encodeImagesNpz } from '../../shared/imaging/write-dataset.ts';
 import { type Evaluation, evaluateSets, METRIC_GROUPS, missing } from '../../shared/metrics/evaluate-sets.ts';
+import { PublicRandom } from '../../shared/public-random.ts';
 import { temporaryFolder } from '../support/cli-rig.ts';
 
 const phantoms = (seed: string, n: number) => phantomImages({ size: 28, channels: 1, patients: n, imagesPerPatient: [1, 1], seed }); // prettier-ignore
@@ -67,6 +68,9 @@ describe('everything, on fresh images', () => {
     expect(sections).toHaveLength(6);
     const text = terminal(sections);
     expect(text).toContain('Worst subgroup on synthetic:');
+    // All images make one block, of which nothing is known but its value.
+    expect(text).toMatch(/kernel distance, KID’s \(0 is best\).*\(one block\)/);
+    expect(text).not.toContain('±');
     expect(text).not.toContain('\u0007');
     const written = { title: 'T', lead: [], sections };
     expect(markdown(written)).toContain('a\\|b');
@@ -88,11 +92,26 @@ test('positive control: copies of the reference are found as such', async () => 
   expect(found.utility).toBeUndefined();
 });
 
+test('a draw bounds what is compared, and no copy of an image that was not drawn is missed', async () => {
+  const sets = { synthetic: selectImages(reference, [...Array(100).keys()]), test: real, reference };
+  const found = await evaluateSets(engine, sets, { ...options, groups: ['memorisation'], most: 40 });
+  expect(found.compared).toEqual({ synthetic: 40, test: 40, reference: 40 });
+  expect(found.memorisation).toMatchObject({ copyShare: 1, synthetic: { images: 40, authenticity: 0 } });
+});
+
 test('fidelity alone, without a reference, trains on the synthetic images and says so; a draw bounds what is compared', async () => {
   const sets = { synthetic: fresh, test: real };
   const found = await evaluateSets(engine, sets, { ...options, groups: ['fidelity'], most: 40 });
   expect(found.fidelity).toMatchObject({ featuresLearntOn: 'synthetic', axesFittedTo: 'test', axes: 39 });
   expect(found.compared).toEqual({ synthetic: 40, test: 40, reference: 0 });
+});
+
+test('sliced Wasserstein: images of the very same distribution are as far as two halves of the real ones', async () => {
+  const grain = (seed: string): LabelledImages => ({ ...fresh, pixels: Float32Array.from(new PublicRandom(seed).uniforms(fresh.pixels.length), (u) => 2 * u - 1) }); // prettier-ignore
+  const sets = { synthetic: grain('a'), test: grain('b') };
+  const { fidelity } = await evaluateSets(engine, sets, { ...options, groups: ['fidelity'], epochs: 1 });
+  // Of all images at once instead of half of them, it would be 0.7.
+  expect(Math.abs(fidelity!.slicedWasserstein / fidelity!.slicedWassersteinOfReal - 1)).toBeLessThan(0.1);
 });
 
 test('refused, by name: a group without its reference, sets too small, sets of two shapes', async () => {
@@ -103,6 +122,10 @@ test('refused, by name: a group without its reference, sets too small, sets of t
   const measure = (sets: Parameters<typeof missing>[1], groups: Parameters<typeof missing>[0]) =>
     evaluateSets(engine, sets, { ...options, groups });
   await expect(measure({ synthetic: fresh, test: real }, ['memorisation'])).rejects.toThrow(/PARAMETER_INVALID/);
+  const onlyOf = (label: number) => selectImages(real, [...real.labels.keys()].filter((i) => real.labels[i] === label)); // prettier-ignore
+  const [zero, one] = [onlyOf(0), onlyOf(1)];
+  expect(missing(['two-sample'], { synthetic: zero, test: one })).toMatch(/two-sample wants 4 .* there are 0/);
+  expect(missing(['memorisation'], { synthetic: zero, test: one, reference })).toBeNull();
   await expect(measure({ synthetic: fresh, test: few }, ['two-sample'])).rejects.toThrow(/PARAMETER_INVALID/);
   const other = { ...real, classNames: ['a', 'b', 'c', 'd'] };
   await expect(measure({ synthetic: fresh, test: other }, ['utility'])).rejects.toThrow(/PARAMETER_INVALID/);
