@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { collectSeldom } from '../../shared/collector.ts';
 import { FedError } from '../../shared/errors.ts';
-import type { LabelledImages } from '../../shared/imaging/images.ts';
 import type { RunOptions } from '../coordinator-run.ts';
 import { readText, type Speed, wholeNumber, withSpeed } from '../options.ts';
 import { note, print } from '../output.ts';
@@ -170,7 +169,7 @@ export function addCoordinator(program: Command): void {
       .requiredOption('--out <folder>', 'where to')
       .option(
         '--public <file>',
-        '.npz or idx of images declared public: shown, and tested on; without it nothing is measured',
+        '.npz or idx of the images that the policy calls public: shown, and tested on; without it nothing is measured',
       )
       .addOption(new Option('--split <name>', 'which part of it').choices(['train', 'val', 'test']))
       .option(
@@ -190,21 +189,14 @@ interface ExportArguments extends Speed {
 }
 
 async function exportFiles(o: ExportArguments): Promise<void> {
-  const [{ openCoordinator }, { exportRun }, { readArrayDataset }, { progress }] = await Promise.all([
+  const [{ openCoordinator }, { exportRun }, { readPublicSet }, { progress }] = await Promise.all([
     import('../coordinator-folder.ts'),
     import('../export-run.ts'),
-    import('../../shared/imaging/array-dataset.ts'),
+    import('../public-set.ts'),
     import('../progress.ts'),
   ]);
   const folder = openCoordinator(o.dir);
-  const { imageSize: size, channels, classes } = folder.policy.model;
-  const split = o.split === undefined ? {} : { split: o.split };
-  const read = { size, channels, classes, onBadFile: 'refuse', ...split } as const;
-  let test: LabelledImages | null = null;
-  if (o.public !== undefined) {
-    readText(o.public, 'public set');
-    test = (await readArrayDataset(o.public, read)).images;
-  }
+  const set = o.public === undefined ? null : await readPublicSet(o.public, folder.policy, o.split);
   const bar = progress('exporting');
   try {
     const { public: _, images, ...rest } = o;
@@ -214,7 +206,7 @@ async function exportFiles(o: ExportArguments): Promise<void> {
       ...rest,
       ...wanted,
       files: 'papers',
-      test,
+      test: set?.images ?? null,
       testName: 'public',
       train: null,
       progress: update,

@@ -59,7 +59,10 @@ export function addRelease(program: Command): void {
       .option('--creator <name>', 'who publishes it')
       .option('--url <address>', 'its page, where it has one')
       .option('--answers <file>', 'JSON: your answers to the datasheet’s open questions, by the question’s id')
-      .option('--public <file>', '.npz or idx of images declared public: the images’ worth is measured on them')
+      .option(
+        '--public <file>',
+        '.npz or idx of the images that the policy calls public: the images’ worth is measured on them',
+      )
       .addOption(new Option('--split <name>', 'which part of it').choices(['train', 'val', 'test']))
       .option('--json', 'as one JSON object', false),
   ).action(release);
@@ -138,12 +141,8 @@ async function balanceOf(how: string): Promise<Balance> {
   return { kind: 'weights', weights: parseJson(readText(how, 'balance'), BalanceFile, how, 'PARAMETER_INVALID') };
 }
 
-async function publicSet(o: ReleaseArguments, { model }: CheckedPolicy) {
-  if (o.public === undefined) return null;
-  readText(o.public, 'public set');
-  const { readArrayDataset } = await import('../../shared/imaging/array-dataset.ts');
-  const split = o.split === undefined ? {} : { split: o.split };
-  const { imageSize: size, channels, classes } = model;
-  const { images } = await readArrayDataset(o.public, { size, channels, classes, onBadFile: 'refuse', ...split });
-  return { images, name: basename(o.public) };
+async function publicSet({ public: file, split }: ReleaseArguments, policy: CheckedPolicy) {
+  if (file === undefined) return null;
+  const { readPublicSet } = await import('../public-set.ts');
+  return { ...(await readPublicSet(file, policy, split)), name: basename(file) };
 }

@@ -13,7 +13,6 @@ import type { GeneratorCard } from '../../shared/gan/export.ts';
 import { openGan } from '../../shared/gan/registry.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
 import { gridPng } from '../../shared/imaging/grid.ts';
-import type { LabelledImages } from '../../shared/imaging/images.ts';
 import { PNG_ENCODER } from '../../shared/imaging/png.ts';
 import { epochsFor, utility } from '../../shared/metrics/utility.ts';
 import { policySha256 } from '../../shared/policy/load.ts';
@@ -26,6 +25,7 @@ import { readRun, type StoredRun } from '../coordinator-status.ts';
 import { html, markdown } from '../document.ts';
 import { generatorFiles } from '../generator-files.ts';
 import { type Speed, threadsOf } from '../options.ts';
+import type { PublicSet } from '../public-set.ts';
 import { datasheet } from './datasheet.ts';
 import { Drawer, DRAW_BATCH, engineName, processorClass } from './draw.ts';
 import type { Facts, ManifestFacts } from './facts.ts';
@@ -49,8 +49,8 @@ export interface ReleaseOptions extends Speed {
   readonly creator?: string;
   readonly url?: string;
   readonly answers: Readonly<Record<string, string>>;
-  /** Declared public: what the images are tested on. Null: nothing is measured. */
-  readonly test: { readonly images: LabelledImages; readonly name: string } | null;
+  /** What the images are tested on: the set that the policy calls public, by its words. Null: nothing is measured. */
+  readonly test: (PublicSet & { readonly name: string }) | null;
   readonly clock: Clock;
   readonly progress: (share: number, what: string) => void;
 }
@@ -154,7 +154,7 @@ async function measured(engine: Engine, images: WrittenImages, card: GeneratorCa
   const train = asLabelled(images, card);
   const report = (share: number) => o.progress(0.65 + 0.25 * share, 'measuring');
   const found = await utility(engine, train, o.test.images, { epochs: epochsFor(train), seed: 'summary', progress: report }); // prettier-ignore
-  const on = `${o.test.name}, ${o.test.images.n} images declared public`;
+  const on = `${o.test.name}, ${o.test.images.n} images that the policy calls public: ${o.test.source}`;
   const say = 'accuracy on real images of a small classifier trained on these images alone (TSTR)';
   const perClass = card.classes.map((name, k): Metric => ({
     name: `train on synthetic, test on real: ${name}`,
