@@ -34,8 +34,7 @@ export interface TwoSampleOptions {
 
 /**
  * Classifier two-sample test: the fixed classifier learns "real or synthetic" on one half of both sets and is tested on the
- * other. Strict: a flaw that no reader sees, one grey level everywhere, is enough to be told apart by. A p-value says that
- * there is a difference, not whether it matters; at thousands of images it is tiny for every generator.
+ * other. Strict: a shift of brightness alone is enough to be told apart by. A p-value says that there is a difference, not whether it matters; at thousands of images it is tiny for every generator.
  *
  * The sets should hold the classes in the same shares, or those are what is found.
  *

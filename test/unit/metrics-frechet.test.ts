@@ -20,6 +20,16 @@ test('the distance of a set to itself is zero, and it is symmetric', () => {
   expect(frechetDistance(a, b)).toBeCloseTo(frechetDistance(b, a), 9);
 });
 
+test('of one source it falls with the number of images; of sources with the same two moments it is about zero', () => {
+  const source = (seed: string, n: number) => featureMoments(cloud(seed, n, [1, 2, 3], [0, 1, 2]), D);
+  const [few, more, most] = [20, 200, 2000].map((n) => frechetDistance(source('a', n), source('b', n)));
+  expect(few).toBeGreaterThan(more);
+  expect(more).toBeGreaterThan(most);
+  const coins = cloud('coins', 2000, [1, 1, 1], [0, 0, 0]).map(Math.sign);
+  const bells = featureMoments(cloud('bells', 2000, [1, 1, 1], [0, 0, 0]), D);
+  expect(frechetDistance(featureMoments(coins, D), bells)).toBeLessThan(0.02);
+});
+
 test('rotating both sets leaves the distance alone', () => {
   const [c, s] = [Math.cos(0.7), Math.sin(0.7)];
   const rotate = (v: Float32Array) => {

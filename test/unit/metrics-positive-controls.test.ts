@@ -101,6 +101,24 @@ test('the kernel distance of one source is zero within its spread, in blocks too
   expect(Math.abs(value)).toBeLessThan(2 * std);
 });
 
+test('the kernel distance of one source has no bias by size, and is below zero about half the time', async () => {
+  const d = 4;
+  const draws = new PublicRandom('no bias');
+  const values: number[] = [];
+  for (let k = 0; k < 200; k++) {
+    const [x, y] = [draws.gaussians(20 * d), draws.gaussians(20 * d)];
+    values.push((await kernelDistance(engine, x, y, d, { seed: 's' })).value);
+  }
+  const { mean, std } = meanAndStd(values);
+  expect(Math.abs(mean)).toBeLessThan((3 * std) / Math.sqrt(values.length));
+  const below = values.filter((x) => x < 0).length / values.length;
+  expect(Math.abs(below - 0.5)).toBeLessThan(0.2);
+  // Control: the biased estimate, which counts each row with itself, is 2 E[k(x, x) - k(x, y)] / n above it.
+  const diagonal = Array.from({ length: 1000 }, () => draws.gaussians(d).reduce((sum, g) => sum + g * g, 0) / d);
+  const bias = (2 * meanAndStd(diagonal.map((x) => (x + 1) ** 3)).mean - 2 * (1 + 3 / d)) / 20;
+  expect(bias).toBeGreaterThan((30 * std) / Math.sqrt(values.length));
+});
+
 test('sliced Wasserstein: moved by a known way it is that way over √d, and every bad set is further', async () => {
   const distance = (x: Float32Array) => slicedWasserstein(engine, real.pixels, x, D, { seed: 'controls' });
   const moved = slicedWasserstein(engine, real.pixels, real.pixels.map((x) => x + 0.1), D, { seed: 'c', directions: 2000 }); // prettier-ignore

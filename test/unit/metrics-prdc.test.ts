@@ -40,6 +40,20 @@ test('a collapsed generator: precise, but without recall', async () => {
   expect(m.coverage).toBeLessThan(0.3);
 });
 
+test('one odd real image makes room for many bad ones in precision, not in density; an odd synthetic one in recall alone', async () => {
+  const [real, odd] = [cloud('real', 200), cloud('real', 200)];
+  odd.fill(20, 0, D);
+  const far = cloud('far', 200, 8, 0.5);
+  expect(await prdc(engine, real, far, D)).toMatchObject({ precision: 0, density: 0 });
+  const swollen = await prdc(engine, odd, far, D);
+  expect(swollen.precision).toBe(1);
+  expect(swollen.density).toBeLessThan(0.25);
+  far.fill(-8, 0, D);
+  const recalled = await prdc(engine, real, far, D);
+  expect(recalled.recall).toBe(1);
+  expect(recalled.coverage).toBeLessThan(0.05);
+});
+
 test('one dimension by hand: reals at 0, 1, 2; k = 1; a fake at 0.4 and one at 9', async () => {
   const m = await prdc(engine, Float32Array.of(0, 1, 2), Float32Array.of(0.4, 9), 1, 1);
   // Real radii are 1: the fake at 0.4 lies within those of 0 and 1. Fake radii are 8.6: each real lies within one.
