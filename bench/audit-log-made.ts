@@ -174,7 +174,8 @@ export class MadeLog {
     const { runId } = this;
     const entries = round + 1;
     const own = events.map((e) => ({ ...e }));
-    return { siteId, runId, policySha256: this.#policySha256, epsilon, delta, events: own, entries, ledger };
+    const leftOut = { nonce: ledger.head.slice(0, 32), sha256: hashJson({ ledger }) };
+    return { siteId, runId, policySha256: this.#policySha256, epsilon, delta, events: own, entries, ledger, leftOut };
   }
 }
 

@@ -63,7 +63,8 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
   const kept = decodedCache(dir, o);
   const read = await readPrivateImages(o.data, { ...datasetOptions(policy, o), ...kept, report });
   // Follows the list from step to step: a patient is left out in the middle of a run, too.
-  const images = withoutPatients(read.images, new Withdrawals(withdrawalsPath(folder.ledger), kept.patientKey));
+  const withdrawals = new Withdrawals(withdrawalsPath(folder.ledger), kept.patientKey);
+  const images = withoutPatients(read.images, withdrawals);
   tell({ kind: 'data-read', unit: images.patientsKnown ? 'patient' : 'image' });
   const outbox = open.adopt(new Outbox(outboxPath(dir)), (b) => b.close());
   const holdOutKey = outbox.secret('hold-out', HOLD_OUT_KEY_BYTES, secureBytes);
@@ -101,6 +102,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
       bounds,
       ledger,
       outbox,
+      leftOut: () => withdrawals.head,
       computation,
       joinedRoster,
       formerKeys: enrolment.formerKeys ?? [],

@@ -15,7 +15,7 @@ export interface WithdrawalReport {
   readonly lifetimes: LedgerReport['lifetimes'];
 }
 
-/** Durable when this returns. Nothing is sent, and nothing in the ledger or in any log says that it happened. */
+/** Durable when this returns. Nothing is sent; what the site signs later carries a commitment to the list, which says nothing without its salt. */
 export function withdrawPatient(
   folder: SiteFolder,
   o: { readonly patient: string; readonly issuer: string; readonly reason: WithdrawalReason; readonly undo: boolean },
@@ -57,7 +57,8 @@ export function withdrawalText(r: WithdrawalReport): string {
       ? ['', 'What the other site spends on the patient adds to the sums above, which this site does not know.']
       : []),
     '',
-    'Nobody was told: that somebody withdrew is a fact about one patient. It is in a list beside the ledger, here alone.',
+    'Nobody was told: that somebody withdrew is a fact about one patient. It is in a list beside the ledger, here alone; what ' +
+      'this site signs from now on is tied to that list, and veilgan site withdrawals proves it to an auditor who sits here.',
     'The images are where they were; deleting them is a decision of its own. If the data name the patient in another way, ' +
       'nothing changes: veilgan site check counts who is left out.',
   ].join('\n');

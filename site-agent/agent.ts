@@ -3,6 +3,7 @@ import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
 import { siteScheme } from '../shared/aggregation/registry.ts';
 import { Bell, Stopped } from '../shared/bell.ts';
 import { sha256Hex } from '../shared/audit/canonical.ts';
+import { type ChainHead, EMPTY_CHAIN } from '../shared/audit/chain.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
@@ -51,6 +52,8 @@ export interface SiteAgentOptions {
   readonly scheme?: SiteScheme;
   /** The roster this site was shown when it joined: no plan may go back behind it. */
   readonly joinedRoster?: RosterSeen;
+  /** Where the list of patients who are left out stands; without one, as a list that is empty. */
+  readonly leftOut?: () => ChainHead;
   /** Thumbprints of signing keys this site had before: the log names them up to where they were changed. */
   readonly formerKeys?: readonly string[];
   /** A store of this site's own for downloads, nothing else in it: a file store lets them outlive a restart. */
@@ -124,6 +127,7 @@ export class SiteAgent {
       computation: o.computation,
       ledger: o.ledger,
       outbox: o.outbox,
+      leftOut: o.leftOut ?? (() => EMPTY_CHAIN),
       roster,
       blobs: o.blobs ?? new MemoryBlobStore(),
       maxGeneratorBytes: o.maxGeneratorBytes ?? 256 * 1024 * 1024,

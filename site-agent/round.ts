@@ -6,6 +6,7 @@
 import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
 import { packFloat32, packUpdate, unpackFloat32, unpackUpdate } from '../shared/aggregation/clear.ts';
 import { sha256Hex } from '../shared/audit/canonical.ts';
+import type { ChainHead } from '../shared/audit/chain.ts';
 import { requireWitnesses } from '../shared/audit/witness.ts';
 import { Stopped } from '../shared/bell.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -36,6 +37,7 @@ import type { SiteComputation } from './core/computation.ts';
 import { decideMove, takeFor } from './core/session.ts';
 import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
+import { stateLeftOut } from './left-out.ts';
 import { takePooledPhase, type ToSeal } from './pooled-round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox } from './shell/outbox.ts';
@@ -60,6 +62,8 @@ export interface SiteParts {
   readonly computation: SiteComputation;
   readonly ledger: Ledger;
   readonly outbox: Outbox;
+  /** Where this site's list of patients who are left out stands now. Private: statements carry a commitment to it. */
+  readonly leftOut: () => ChainHead;
   readonly roster: RosterKeeper;
   readonly blobs: BlobStore;
   readonly maxGeneratorBytes: number;
@@ -291,15 +295,18 @@ export async function stateEpsilon(p: SiteParts, plan: Pick<RoundPlan, 'runId' |
   const { siteId, ledger, budget, keys, clock } = p;
   const { epsilon, entries } = ledger.spent(plan.runId, budget);
   const { events } = ledger.spending(plan.runId);
+  const { runId } = plan;
+  const head = ledger.head();
   const statement: EpsilonStatement = {
     siteId,
-    runId: plan.runId,
+    runId,
     policySha256: plan.policySha256,
     epsilon: Number.isFinite(epsilon) ? epsilon : null,
     delta: budget.delta,
     events: events.map((event) => ({ ...event })),
     entries,
-    ledger: ledger.head(),
+    ledger: head,
+    leftOut: stateLeftOut(p.outbox, { siteId, runId, ledger: head }, p.leftOut()),
   };
   p.outbox.putStated(statement.ledger);
   p.emit({ kind: 'epsilon', statement, atMost: budget.epsilon });

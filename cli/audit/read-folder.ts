@@ -2,6 +2,7 @@
 import { createReadStream, existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
+import { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import { headOf } from '../../shared/audit/log.ts';
 import { EMPTY_FRONTIER, appendLeaf } from '../../shared/audit/merkle.ts';
 import {
@@ -126,6 +127,29 @@ export class AuditFolder {
       if (rest.length > MAX_LINE) throw new FedError('LOG_INVALID', `a line has more than ${MAX_LINE} bytes`);
     }
     if (rest.length > 0) throw new FedError('LOG_INVALID', 'the last line has no line break');
+  }
+
+  /** Entries of one kind, those that can be read; nothing is checked. @throws {FedError} as `log` */
+  async *entriesOf<K extends LogDraft['kind']>(kind: K): AsyncGenerator<EntryOf<K>> {
+    for await (const line of this.log()) {
+      if (!line.includes(`"${kind}"`)) continue;
+      const { data: entry } = LogEntry.safeParse(jsonOrNull(line));
+      const { data: draft } = LogDraft.safeParse(entry && { kind: entry.kind, body: entry.body });
+      if (entry === undefined || draft === undefined || !isOf(draft, kind)) continue;
+      yield Object.assign(draft, { index: entry.index, timeMs: entry.timeMs });
+    }
+  }
+}
+
+type Draft<K extends LogDraft['kind']> = Extract<LogDraft, { kind: K }>;
+type EntryOf<K extends LogDraft['kind']> = Draft<K> & Pick<LogEntry, 'index' | 'timeMs'>;
+const isOf = <K extends LogDraft['kind']>(draft: LogDraft, kind: K): draft is Draft<K> => draft.kind === kind;
+
+function jsonOrNull(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return null;
   }
 }
 

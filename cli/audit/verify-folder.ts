@@ -1,6 +1,5 @@
 /** `audit verify`: the log's own audit, and what lies beside it in the folder. */
 import { openCheckpointOfAny } from '../../shared/audit/checkpoint.ts';
-import { LogDraft, LogEntry } from '../../shared/audit/entry.ts';
 import { hashOfBase64, hashOfHex } from '../../shared/audit/log.ts';
 import { verifyConsistency } from '../../shared/audit/merkle.ts';
 import {
@@ -73,25 +72,12 @@ export async function verifyFolder(dir: string, o: VerifyOptions): Promise<Audit
 async function keyChanges(folder: AuditFolder): Promise<KeyChangeEntry[]> {
   const changes: KeyChangeEntry[] = [];
   try {
-    for await (const line of folder.log()) {
-      if (!line.includes('"coordinator-key-changed"')) continue;
-      const { data: entry } = LogEntry.safeParse(jsonOrNull(line));
-      const { data: draft } = LogDraft.safeParse(entry && { kind: entry.kind, body: entry.body });
-      if (entry && draft?.kind === 'coordinator-key-changed') changes.push({ index: entry.index, body: draft.body });
-    }
+    for await (const { index, body } of folder.entriesOf('coordinator-key-changed')) changes.push({ index, body });
   } catch (error) {
     // What cannot be read is said when the log is.
     if (!(error instanceof FedError)) throw error;
   }
   return changes;
-}
-
-function jsonOrNull(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return null;
-  }
 }
 
 /** Fingerprints per site, of keys that were handed over; null when none were. */

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { collectSeldom } from '../../shared/collector.ts';
 import { FedError } from '../../shared/errors.ts';
+import { EXIT } from '../exit-codes.ts';
 import { withFolderReading } from '../folder-options.ts';
 import { number, readPolicy, type Speed, withSpeed } from '../options.ts';
 import { note, print } from '../output.ts';
@@ -44,6 +45,14 @@ export function addSite(program: Command): void {
     .option('--undo', 'the patient comes back', false)
     .option('--json', 'as one JSON object', false)
     .action(withdraw);
+
+  group
+    .command('withdrawals')
+    .description('who is left out here, and what opens the commitments to that in an exported log; names patients')
+    .requiredOption('--dir <folder>', 'folder of this site')
+    .option('--log <folder>', 'an exported audit folder of this site’s run')
+    .option('--json', 'as one JSON object, with what an auditor needs to open each commitment', false)
+    .action(showWithdrawals);
 
   group
     .command('rotate')
@@ -141,6 +150,16 @@ async function withdraw(
   ]);
   const report = withdrawPatient(openSite(o.dir), { patient, ...o }, Date.now());
   print(o.json ? JSON.stringify(report) : withdrawalText(report));
+}
+
+async function showWithdrawals({ dir, log, json }: Folder & { log?: string; json: boolean }): Promise<void> {
+  const [{ openSite }, { withdrawalsReport, withdrawalsText }] = await Promise.all([
+    import('../site-folder.ts'),
+    import('../site-withdrawals.ts'),
+  ]);
+  const report = await withdrawalsReport(openSite(dir), log);
+  print(json ? JSON.stringify(report) : withdrawalsText(report));
+  if (report.wrong.length > 0) process.exitCode = EXIT.invalid;
 }
 
 interface LedgerOptions {

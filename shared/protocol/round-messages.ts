@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LogEntry, Software } from '../audit/entry.ts';
 import { ChainHead } from '../audit/chain.ts';
+import { LeftOutCommitment } from '../audit/left-out.ts';
 import { LogHead } from '../audit/log.ts';
 import { hashJson } from '../audit/canonical.ts';
 import { MAX_NOTE_BYTES, Sha256Hex, SiteId } from './plan.ts';
@@ -148,7 +149,10 @@ export const AdoptionStatement = z.strictObject({
 export type AdoptionStatement = z.infer<typeof AdoptionStatement>;
 export const PolicyAdopt = z.strictObject({ runId: z.uuid(), statement: Jws });
 
-/** What a site's own ledger holds for one run. Nothing in it depends on data: it counts what was done, not to whom. */
+/**
+ * What a site's own ledger holds for one run. Nothing that can be read in it depends on data: it counts what was done, not to
+ * whom, and where the list of patients left out stands is hidden by a salt of the site's.
+ */
 export const EpsilonStatement = z.strictObject({
   siteId: SiteId,
   runId: z.uuid(),
@@ -162,6 +166,7 @@ export const EpsilonStatement = z.strictObject({
   entries: z.int().min(0),
   /** The ledger's own chain: the site can be held to it later. */
   ledger: ChainHead,
+  leftOut: LeftOutCommitment,
 });
 export type EpsilonStatement = z.infer<typeof EpsilonStatement>;
 

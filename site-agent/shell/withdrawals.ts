@@ -2,14 +2,14 @@
  * The patients whom a site leaves out from now on: a list of its own, beside its ledger, that never leaves the site. Entries
  * are chained by hash, like the ledger's; nothing is taken off the list, a patient who comes back is one more entry.
  *
- * It is deliberately not in the consortium's log, and no entry of the ledger: that somebody withdrew is a fact about one
- * patient, which neither the coordinator nor the other sites may learn. Not audited.
+ * No entry of it, nor of the ledger, comes into the consortium's log: that somebody withdrew is a fact about one patient, which
+ * neither the coordinator nor the other sites may learn. The log has a commitment to where the list stands. Not audited.
  */
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { hashJson } from '../../shared/audit/canonical.ts';
-import { EMPTY_CHAIN } from '../../shared/audit/chain.ts';
+import { type ChainHead, EMPTY_CHAIN } from '../../shared/audit/chain.ts';
 import { FedError } from '../../shared/errors.ts';
 import { Sha256Hex } from '../../shared/protocol/plan.ts';
 import { patientIdHash } from '../imaging/dicom/identity.ts';
@@ -31,7 +31,8 @@ const Entry = z.strictObject({
   previous: Sha256Hex,
   hash: Sha256Hex,
 });
-type Entry = z.infer<typeof Entry>;
+export type WithdrawalEntry = z.infer<typeof Entry>;
+type Entry = WithdrawalEntry;
 const File = z.strictObject({ version: z.literal(1), entries: z.array(Entry) });
 
 /** Where the list of a ledger lies: it goes with the ledger from run to run. */
@@ -63,6 +64,23 @@ export class Withdrawals implements LeftOut {
 
   has(patient: string): boolean {
     return this.#names.has(patient);
+  }
+
+  /** Where the list stands. Private: only a commitment to it leaves the site. */
+  get head(): ChainHead {
+    this.#catchUp();
+    return this.headAt(this.#entries.length);
+  }
+
+  /** Where the list stood when it had so many entries. Private. */
+  headAt(size: number): ChainHead {
+    return size === 0 ? EMPTY_CHAIN : { size, head: this.#entries[size - 1].hash };
+  }
+
+  /** All of it, in order. Private. */
+  get entries(): readonly WithdrawalEntry[] {
+    this.#catchUp();
+    return this.#entries;
   }
 
   /** How many are out now. Private. */

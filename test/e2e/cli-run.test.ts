@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import {
   cli,
@@ -63,7 +63,10 @@ beforeAll(async () => {
 }, 120_000);
 
 afterEach(killAll);
-afterAll(() => root[Symbol.dispose]());
+afterAll(() => {
+  killAll();
+  root[Symbol.dispose]();
+});
 
 test('a run from join to end: status, ledger and check say what was done', async () => {
   cpSync(at('joined'), at('plain'), { recursive: true });
@@ -82,6 +85,22 @@ test('a run from join to end: status, ledger and check say what was done', async
   const report = JSON.parse(ledger.out) as { entries: number; runs: { epsilon: number; entries: number }[] };
   // Four rounds of two steps; what the coordinator was told is what the ledger holds.
   expect(report).toMatchObject({ entries: 8, runs: [{ entries: 8, epsilon: stated[0].epsilon }] });
+
+  const withdrawn = ['site', 'withdrawals', '--dir', at('plain', 'north')];
+  expect((await cli('audit', 'export', at('plain', 'hub'), '--to', at('plain', 'audit'))).code).toBe(0);
+  const opened = await cli(...withdrawn, '--log', at('plain', 'audit'));
+  expect([opened.code, opened.out]).toEqual([
+    0,
+    expect.stringMatching(/Nobody was ever left out[^]*All open to this list/),
+  ]);
+  const elsewhere = await cli('site', 'withdrawals', '--dir', at('plain', 'south'), '--log', at('plain'));
+  expect([elsewhere.code, sentence(elsewhere)]).toEqual([2, expect.stringContaining('is no audit folder')]);
+  expect((await cli('site', 'withdraw', 'p-1', '--dir', at('plain', 'north'))).code).toBe(0);
+  expect((await cli(...withdrawn, '--log', at('plain', 'audit'))).code, 'the list may grow after the run').toBe(0);
+  cpSync(at('plain', 'north'), at('plain', 'lost'), { recursive: true });
+  for (const file of ['', '-wal', '-shm']) rmSync(at('plain', 'lost', `outbox.sqlite${file}`), { force: true });
+  const lost = await cli('site', 'withdrawals', '--dir', at('plain', 'lost'), '--log', at('plain', 'audit'), '--json');
+  expect([lost.code, (JSON.parse(lost.out) as { wrong: string[] }).wrong.length > 0]).toEqual([4, true]);
 
   // A site that comes again later hears that all is over, from a coordinator that was started again.
   const again = coordinatorRun('plain');

@@ -30,6 +30,7 @@ test('a statement of another site, run or policy is refused, and so is one anoth
     events: [],
     entries: 1,
     ledger: { size: 1, head: 'a'.repeat(64) },
+    leftOut: { nonce: '0'.repeat(32), sha256: 'c'.repeat(64) },
   };
   const sendWith = async (over: Partial<EpsilonStatement>, signer = siteId, typ = EPSILON_TYP) => {
     const keys = cast.sites.get(signer)!;

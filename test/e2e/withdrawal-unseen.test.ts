@@ -67,7 +67,8 @@ async function run(name: string, withdraw: boolean) {
       const ledger = new Ledger(':memory:');
       ledgers.set(siteId, ledger);
       const onEvent = (event: object) => events.push(textOf(event));
-      return agentOf(cast, policy, siteId, link, { computation, ledger, bounds, onEvent });
+      const leftOut = () => list.head;
+      return agentOf(cast, policy, siteId, link, { computation, ledger, bounds, onEvent, leftOut });
     }),
   );
   const running = [coordinator.run(), ...agents.map((a) => a.run())];

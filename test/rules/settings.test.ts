@@ -147,7 +147,7 @@ const FLAGS = {
   /** A site's own bound and record, which can only stop. */
   bound: ['--delta', '--ledger', '--lifetime'],
   /** What is kept and shown of sums and log, which are noised and public. */
-  record: ['--keep-sums', '--serve-log'],
+  record: ['--keep-sums', '--log', '--serve-log'],
   /** May only ask for less than the policy lets leave. */
   less: ['--images'],
 } as const;

@@ -25,6 +25,7 @@ function statement(steps: number, over: Partial<EpsilonStatement> = {}): Epsilon
     events: events.map((e) => ({ ...e })),
     entries: 1 + steps,
     ledger: { size: 10 + steps, head: hash('2') },
+    leftOut: { nonce: '0'.repeat(32), sha256: hash('3') },
     ...over,
   };
 }

@@ -1,0 +1,73 @@
+/** A withdrawal in the middle of a run, proved afterwards from the log, at the site and nowhere else. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { verifyFolder } from '../../cli/audit/verify-folder.ts';
+import { outboxPath, type SiteFolder } from '../../cli/site-folder.ts';
+import { withdrawalsReport, withdrawalsText } from '../../cli/site-withdrawals.ts';
+import { hashJson } from '../../shared/audit/canonical.ts';
+import { opensTo } from '../../shared/audit/left-out.ts';
+import { bodyOf } from '../../shared/audit/jws-body.ts';
+import { EpsilonStatement } from '../../shared/protocol/round-messages.ts';
+import { Outbox } from '../../site-agent/shell/outbox.ts';
+import { Withdrawals, withdrawalsPath } from '../../site-agent/shell/withdrawals.ts';
+import { AuditFolder } from '../../cli/audit/read-folder.ts';
+import { exportedRun, handedOver } from '../support/audit-rig.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'veilgan-left-out-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const MARK = 'MRN-8086-CONSENT';
+const entry = (patient: string) => ({ patient, issuer: '', reason: 'consent', what: 'withdrawn' }) as const;
+
+test('statements open to the list as it was then; another list and another outbox are found out', async () => {
+  const exported = join(folder, 'audit');
+  const site = { dir: folder, ledger: join(folder, 'ledger.sqlite'), enrolment: { siteId: 'site-a' } } as SiteFolder;
+  const path = withdrawalsPath(site.ledger);
+  const list = new Withdrawals(path, null);
+  const outbox = new Outbox(outboxPath(folder));
+  let asked = 0;
+  const leftOut = () => {
+    if (++asked === 3) list.note(entry(MARK), 1);
+    return list.head;
+  };
+  const { cast } = await exportedRun(exported, {
+    rounds: 4,
+    agentsOf: (siteId) => (siteId === 'site-a' ? { outbox, leftOut } : {}),
+  });
+  outbox.close();
+  expect((await verifyFolder(exported, { keys: handedOver(cast) })).verdict).toBe('verified');
+  expect(readFileSync(join(exported, 'log.jsonl'), 'utf8')).not.toMatch(/MRN-8086|withdr/i);
+
+  const report = await withdrawalsReport(site, exported);
+  const stood = (r: typeof report) => r.statements!.map((s) => s.opening?.list.size);
+  expect(stood(report).slice(0, 3)).toEqual([0, 0, 1]);
+  expect([new Set(stood(report).slice(2)), report.wrong]).toEqual([new Set([1]), []]);
+  expect(withdrawalsText(report)).toMatch(
+    /names patients[^]*MRN-8086[^]*the list had 0 entries[^]*the list had 1 entries[^]*All open/,
+  );
+  // What an auditor is shown is enough to recompute it.
+  for await (const { index, body } of new AuditFolder(exported).entriesOf('epsilon-statement')) {
+    const shown = report.statements!.find((s) => s.entry === index);
+    const statement = EpsilonStatement.parse(bodyOf(body.statement));
+    expect(shown === undefined ? null : opensTo(statement.leftOut, statement, shown.opening!)).toBe(
+      body.siteId === 'site-a' ? true : null,
+    );
+  }
+
+  // Dated back, and chained anew: what was signed over the true list does not open.
+  const honest = readFileSync(path, 'utf8');
+  const [{ hash: _, ...first }] = new Withdrawals(path, null).entries;
+  const unsealed = { ...first, timeMs: 0 };
+  const forged = { ...unsealed, hash: hashJson(unsealed) };
+  writeFileSync(path, JSON.stringify({ version: 1, entries: [forged] }));
+  expect((await withdrawalsReport(site, exported)).wrong[0]).toMatch(/^entry \d+ was signed over another list/);
+  // Taken away: as if nobody had ever withdrawn.
+  rmSync(path);
+  const without = await withdrawalsReport(site, exported);
+  expect(withdrawalsText(without)).toMatch(/Nobody was ever left out[^]*does not open[^]*WRONG: entry/);
+  // Another outbox has another key.
+  writeFileSync(path, honest);
+  const moved = { ...site, dir: mkdtempSync(join(folder, 'moved-')) };
+  expect(stood(await withdrawalsReport(moved, exported)).every((size) => size === undefined)).toBe(true);
+});
