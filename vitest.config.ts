@@ -1,14 +1,31 @@
 import { defineConfig } from 'vitest/config';
 
-// `test:slow` sets VEILGAN_SLOW=1 and runs the audits under test/slow as well.
+// `test:slow` sets VEILGAN_SLOW=1 and runs the audits under test/slow as well; `check` sets VEILGAN_FAST=1.
 const slow = process.env['VEILGAN_SLOW'] === '1';
+const fast = process.env['VEILGAN_FAST'] === '1';
+
+/** What `check` leaves to `npm test`: whole processes, and files that train networks or take seconds for another reason. */
+const LEFT_OUT_OF_CHECK = [
+  'test/{e2e,reference,semantics}/**',
+  'test/golden/imaging-{real-data,dicom-digests}.test.ts',
+  'test/property/*-{crash,kill}.test.ts',
+  'test/property/{dp-accountants,imaging-damage,secagg-masks}.test.ts',
+  'test/unit/attack-mechanism.test.ts',
+  'test/unit/gan-generator-trainer.test.ts',
+  'test/unit/imaging-{burned-in,folder,phantom}.test.ts',
+  'test/unit/metrics-{classifier,evaluate-sets,neighbours,positive-controls}.test.ts',
+  'test/unit/site-hold-out.test.ts',
+];
 
 export default defineConfig({
   test: {
     include: slow ? ['test/**/*.test.ts'] : ['test/!(slow)/**/*.test.ts'],
+    exclude: fast ? LEFT_OUT_OF_CHECK : [],
     testTimeout: slow ? 1_800_000 : 120_000,
     hookTimeout: 120_000,
     pool: 'forks',
     maxWorkers: 2,
+    // One process for many files is sooner done; in `npm test` no file sees what another left.
+    isolate: !fast,
   },
 });
