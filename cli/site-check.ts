@@ -128,7 +128,7 @@ class Survey {
 }
 
 /** Files by reason, with the numbers in it left out. */
-function byReason(bad: readonly BadFile[]): { reason: string; files: number }[] {
+export function byReason(bad: readonly BadFile[]): { reason: string; files: number }[] {
   const counts = new Map<string, number>();
   for (const { reason } of bad) {
     const alike = reason.replaceAll(/\d+/g, 'N');

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { KeptAnswer } from '../site-agent/study/answer-store.ts';
 import { readingsOf, studyResults } from '../site-agent/study/results.ts';
-import { answersCsv, summaryText } from '../site-agent/study/results-text.ts';
+import { answersCsv, figuresCsv, summaryText } from '../site-agent/study/results-text.ts';
 import type { Study } from '../site-agent/study/study.ts';
 import { replaceWhole } from './output.ts';
 
@@ -11,6 +11,7 @@ export function writeResults(folder: string, study: Study, answers: readonly Kep
   const results = studyResults(study, answers);
   const files = {
     'answers.csv': answersCsv(study, readingsOf(study, answers)),
+    'summary.csv': figuresCsv(results),
     'summary.json': `${JSON.stringify(results, null, 1)}\n`,
     'summary.md': summaryText(study, results),
   };

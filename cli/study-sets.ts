@@ -12,7 +12,9 @@ import { type DatasetOptions, readDataset, readPrivateImages } from '../site-age
 import type { StudySets } from '../site-agent/study/choose-items.ts';
 import type { Study } from '../site-agent/study/study.ts';
 import { readPolicy } from './options.ts';
+import { note } from './output.ts';
 import { progress } from './progress.ts';
+import { byReason } from './site-check.ts';
 import { datasetOptions, folderReading } from './site-data.ts';
 import type { StudyOptions } from './study.ts';
 
@@ -36,6 +38,9 @@ export async function readSets(o: StudyOptions, known: Study | undefined): Promi
     (onProgress) =>
     readPrivateImages(o.real!, { ...reading, ...shape, classes: made.images.classNames, onBadFile: 'skip', onProgress, ...(o.split && { split: o.split }) }), // prettier-ignore
   );
+  // What is left out may be of one kind: whoever runs the study is to know.
+  for (const { reason, files } of byReason(real.bad))
+    note(`Left out of the real images, ${files} ${files === 1 ? 'file' : 'files'}: ${reason}`);
   return { synthetic: made.images, real: real.images };
 }
 
@@ -66,7 +71,8 @@ async function firstPicture(synthetic: string): Promise<{ width: number; channel
   if (/\.npz$/i.test(synthetic)) return firstOfNpz(synthetic);
   if (isArrayDataset(synthetic)) return undefined;
   const names = await readdir(synthetic, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
-    throw new FedError('PARAMETER_INVALID', `--synthetic ${synthetic}: it cannot be read (${error.code})`);
+    const why = error.code === 'ENOTDIR' ? 'it is no .npz, no idx file and no folder' : `it cannot be read (${error.code})`; // prettier-ignore
+    throw new FedError('PARAMETER_INVALID', `--synthetic ${synthetic}: ${why}`);
   });
   const first = names.toSorted().find(hasRasterExtension);
   if (first === undefined) return undefined;

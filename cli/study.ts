@@ -106,6 +106,7 @@ export function studyReport(folder: string, json: boolean): string {
 
 function openStudy(folder: string): Study {
   const path = studyPath(folder);
+  if (!existsSync(path)) throw new FedError('PARAMETER_INVALID', `there is no study in ${folder}`);
   return parseJson(readText(path, 'study'), Study, path, 'STORE_CORRUPT');
 }
 

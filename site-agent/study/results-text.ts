@@ -1,7 +1,7 @@
 /** Results of a study as a table for statisticians and a page for people. Pure. */
 import type { Estimate } from '../../shared/metrics/reader-bootstrap.ts';
 import type { Interval } from '../../shared/metrics/proportion.ts';
-import type { Agreement, Reading, StudyResults } from './results.ts';
+import type { Agreement, KindShares, Reading, StudyResults } from './results.ts';
 import { NO_CLASS, type Study } from './study.ts';
 
 const COLUMNS = ['reader', 'position', 'practice', 'item', 'true_kind', 'true_class', 'kind', 'quality', 'class', 'took_ms', 'answered_at']; // prettier-ignore
@@ -21,12 +21,48 @@ export function answersCsv(study: Study, readings: readonly Reading[]): string {
     String(answer.tookMs),
     new Date(timeMs).toISOString(),
   ]);
-  return [COLUMNS, ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('');
+  return csv([COLUMNS, ...rows]);
 }
+
+const FIGURE_COLUMNS = ['figure', 'readers', 'pictures', 'class', 'answers', 'value', 'low_95', 'high_95'];
+const SHARES = ['accuracy', 'sensitivity', 'specificity'] as const;
+
+/**
+ * One line a figure, with its interval (RFC 4180): every figure of the summary. Shares are in [0, 1]; what is not defined, or
+ * counted otherwise, is empty.
+ */
+export function figuresCsv(r: StudyResults): string {
+  const numbers = ({ value, low, high }: Estimate): string[] => [value, low, high].map((x) => (Number.isFinite(x) ? String(x) : '')); // prettier-ignore
+  const asked = { accuracy: 'all', sensitivity: 'synthetic', specificity: 'real' };
+  const shares = <T>(who: string, kind: KindShares<T>, of: (share: T, name: (typeof SHARES)[number]) => string[]) =>
+    SHARES.map((name) => [name, who, asked[name], '', ...of(kind[name], name)]);
+  const answered = (name: (typeof SHARES)[number]) => r.readers.reduce((sum, { kind }) => sum + (kind?.[name].of ?? 0), 0); // prettier-ignore
+  const kappa = (name: string, who: string, a: Agreement | undefined) =>
+    a === undefined ? [] : [[`kappa ${name}`, who, 'all', '', String(a.cases), ...numbers(a.kappa)]];
+  return csv([
+    FIGURE_COLUMNS,
+    ...r.readers.flatMap(({ reader, kind }) =>
+      kind === null ? [] : shares(reader, kind, (s) => [String(s.of), ...numbers({ ...s, value: s.share })]),
+    ),
+    ...(r.kind === null ? [] : shares('all', r.kind, (s, name) => [String(answered(name)), ...numbers(s)])),
+    ...r.quality.map((q) => ['quality', 'all', q.kind, '', String(q.counts.reduce((a, b) => a + b, 0)), ...numbers(q.mean)]), // prettier-ignore
+    ...(r.qualityGap === null
+      ? []
+      : [['quality, real less synthetic', 'all', 'all', '', '', ...numbers(r.qualityGap)]]),
+    ...r.classes.map((c) => ['class named rightly', 'all', c.kind, c.name, '', ...numbers(c.share)]),
+    ...r.pairs.flatMap((p) => {
+      const who = p.readers.join(' and ');
+      return [...kappa('kind', who, p.kind), ...kappa('quality', who, p.quality), ...kappa('class', who, p.class)];
+    }),
+    ...(r.pairs.length > 1 ? [...kappa('kind', 'all', r.all.kind), ...kappa('class', 'all', r.all.class)] : []),
+  ]);
+}
+
+const csv = (rows: readonly (readonly string[])[]): string => rows.map((row) => `${row.map(cell).join(',')}\r\n`).join(''); // prettier-ignore
 
 /** Quoted where it must be; what a spreadsheet would compute is made text. */
 const cell = (text: string): string => {
-  const safe = /^[=+\-@\t]/.test(text) && !/^-?\d+$/.test(text) ? `'${text}` : text;
+  const safe = /^[=+\-@\t]/.test(text) && !/^-?\d+(\.\d+)?(e-\d+)?$/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
 

@@ -1,9 +1,11 @@
 /** The study as its operator has it: real processes, killed in the middle. An answer that was acknowledged is never lost. */
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { siteNpz } from '../../cli/demo/data.ts';
 import { runStudy, type StudyOptions } from '../../cli/study.ts';
+import { imageAt, toBytes } from '../../shared/imaging/images.ts';
+import { encodePng } from '../../shared/imaging/png.ts';
 import { AnswerStore } from '../../site-agent/study/answer-store.ts';
 import { type Ended, cli, killAll, type Running, sentence, startCli, startProcess, temporaryFolder } from '../support/cli-rig.ts'; // prettier-ignore
 import { anAnswer, phantoms } from '../support/study-rig.ts';
@@ -92,12 +94,26 @@ test('positive control: a server that acknowledges first loses answers', async (
   expect(store.of('anna')).toHaveLength(0);
 }, 120_000);
 
+test('real files that cannot be read are left out, and whoever runs the study hears how many and why', async () => {
+  const real = phantoms('found');
+  for (let i = 0; i < real.n; i++) {
+    const folder = root.at('files', real.classNames[real.labels[i]], real.patients[i]);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `${i}.png`), encodePng(toBytes(imageAt(real, i)), real.size, real.size, 1));
+    if (i < 2) writeFileSync(join(folder, `broken-${i}.png`), 'no picture');
+  }
+  const running = start('left-out', '--count', '4', '--real', root.at('files'));
+  await reader(running, 'reader-1');
+  running.child.kill('SIGTERM');
+  expect((await running.ended).err).toMatch(/^Left out of the real images, 2 files: .+$/m);
+}, 120_000);
+
 test('what holds the truth is for its owner alone, and names no file', async () => {
   const running = start('private', '--count', '4');
   await reader(running, 'reader-1');
   running.child.kill('SIGTERM');
   await running.ended;
-  for (const name of ['study.json', 'answers.sqlite', 'answers.csv', 'summary.json', 'summary.md'])
+  for (const name of ['study.json', 'answers.sqlite', 'answers.csv', 'summary.csv', 'summary.json', 'summary.md'])
     expect([name, statSync(root.at('private', name)).mode & 0o077]).toEqual([name, 0]);
   expect(readFileSync(root.at('private', 'study.json'), 'utf8')).not.toMatch(/npz|found|made/);
 }, 120_000);
@@ -109,10 +125,12 @@ test('refusals: other images, other settings, off this machine without TLS, bad 
   const common = { synthetic: root.at('made.npz'), port: 0, host: '127.0.0.1', json: true };
   await expect(runStudy({ ...common, out: root.at('refusals'), real })).rejects.toThrow(/another process/);
   await kill(running);
+  writeFileSync(root.at('notes.txt'), 'no images');
   const cases: [Partial<StudyOptions> & { out: string }, RegExp][] = [
     [{ out: root.at('refusals'), real: root.at('other.npz') }, /STUDY_DIFFERS.*real images/],
     [{ out: root.at('refusals') }, /STUDY_DIFFERS.*real images/],
     [{ out: root.at('refusals'), real, count: 5 }, /STUDY_DIFFERS.*count 4, not 5/],
+    [{ out: root.at('x'), synthetic: root.at('notes.txt') }, /PARAMETER_INVALID.*no \.npz, no idx file and no folder/],
     [{ out: root.at('x'), host: '0.0.0.0' }, /PARAMETER_INVALID.*need TLS.*ssh -L/],
     [{ out: root.at('x'), readers: ['Dr Who'] }, /PARAMETER_INVALID.*small letters/],
     [{ out: root.at('x'), readers: ['a', 'a'] }, /PARAMETER_INVALID.*twice/],
@@ -120,4 +138,6 @@ test('refusals: other images, other settings, off this machine without TLS, bad 
   for (const [options, why] of cases) await expect(runStudy({ ...common, ...options })).rejects.toThrow(why);
   const none = await cli('study', '--out', root.at('x'));
   expect([none.code, sentence(none)]).toEqual([2, expect.stringContaining('--synthetic')]);
+  const nothing = await cli('study', '--out', root.at('x'), '--results');
+  expect([nothing.code, sentence(nothing)]).toEqual([2, expect.stringContaining('there is no study in')]);
 }, 240_000);

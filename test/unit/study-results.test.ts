@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { clopperPearson } from '../../shared/metrics/proportion.ts';
 import type { KeptAnswer } from '../../site-agent/study/answer-store.ts';
 import { readingsOf, studyResults } from '../../site-agent/study/results.ts';
-import { answersCsv, summaryText } from '../../site-agent/study/results-text.ts';
+import { answersCsv, figuresCsv, summaryText } from '../../site-agent/study/results-text.ts';
 import { type Answer, type Item, orderFor, type Study } from '../../site-agent/study/study.ts';
 import { madeStudy, studySets } from '../support/study-rig.ts';
 
@@ -99,6 +99,29 @@ test('the table: one line an answer, quoted where needed, formulas made text', (
   expect(lines.join()).toContain(",'=1+1,");
   expect(lines.join()).toContain('"a,""b"""');
   expect(lines.join()).toContain(',cannot-tell,1500,2026-01-02T00:00:00.000Z');
+});
+
+test('the figures as a table: each of the summary with its interval; what is not defined is empty', () => {
+  const ben = said('ben', (_, place) => ({ kind: place % 2 ? 'real' : 'synthetic', quality: 1 + (place % 5) }));
+  const r = studyResults(study, [...said('anna', (item) => ({ ...truthful(item), quality: item.kind === 'real' ? 1 : 4 })), ...ben]); // prettier-ignore
+  const rows = figuresCsv(r).trimEnd().split('\r\n').map((line) => line.split(',')); // prettier-ignore
+  const [head, ...lines] = rows;
+  expect(head.join()).toBe('figure,readers,pictures,class,answers,value,low_95,high_95');
+  const found = (...start: string[]) => lines.filter((line) => start.every((x, k) => line[k] === x));
+  const { low, high } = clopperPearson(16, 16);
+  expect(found('accuracy', 'anna')).toEqual([['accuracy', 'anna', 'all', '', '16', '1', String(low), String(high)]]);
+  const { value, ...interval } = r.kind!.sensitivity;
+  expect(found('sensitivity', 'all')).toEqual([['sensitivity', 'all', 'synthetic', '', '16', ...[value, interval.low, interval.high].map(String)]]); // prettier-ignore
+  expect(found('quality', 'all').map((line) => line[4])).toEqual(['16', '16']);
+  expect(found('class named rightly')).toHaveLength(r.classes.length);
+  expect(found('kappa kind', 'anna and ben')[0][5]).toBe(String(r.pairs[0].kind!.kappa.value));
+  // Below zero, and a number all the same.
+  const [gap] = figuresCsv(r).split('\r\n').filter((line) => line.startsWith('"quality, real less synthetic"')); // prettier-ignore
+  expect(gap.split(',').at(-3)).toBe(String(r.qualityGap!.value));
+  expect(r.qualityGap!.value).toBeLessThan(0);
+  const always = ['anna', 'ben'].flatMap((reader) => said(reader, () => ({ kind: 'real' })));
+  const undefinedKappa = figuresCsv(studyResults(study, always));
+  expect(undefinedKappa).toMatch(/^kappa kind,anna and ben,all,,16,,,\r$/m);
 });
 
 test('the summary says what a difference is and what was not shown', () => {
