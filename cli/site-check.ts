@@ -1,5 +1,6 @@
 /** `site check`: what a site's images are, what would be left out and why, and whether a policy can make anything of them. */
 import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isIdxName } from '../shared/imaging/idx-source.ts';
 import { countByClass } from '../shared/imaging/images.ts';
 import type { BadFile } from '../shared/imaging/source.ts';
@@ -85,6 +86,7 @@ export async function checkData(o: DataOptions, against: CheckAgainst): Promise<
     masked: seen.masked,
     findings: [
       ...(withdrawn.count > 0 ? [`Withdrawn, and left out of what is counted here: ${withdrawn.count}.`] : []),
+      ...((await mayBePatients(o, images)) ? [FOLDERS_IN_CLASSES] : []),
       ...(unlabelled ? ['No labels are given, so modalities are counted as classes.'] : []),
       ...findingsOf(policy, siteId, { perClass, patients, bad }),
     ],
@@ -98,6 +100,18 @@ function withdrawnFrom(images: PrivateImages, o: DataOptions, { dir, ledger }: C
   const { patientKey } = decodedCache(dir, o);
   const kept = withoutPatients(images, new Withdrawals(withdrawalsPath(ledger), patientKey));
   return { images: kept, count: images.patientGroups.length - kept.patientGroups.length };
+}
+
+const FOLDERS_IN_CLASSES =
+  'Class folders hold folders, and no patient is named. If those folders are patients, say --patient-folders, here and in a run: else single images are protected, and not patients.'; // prettier-ignore
+
+/** Whether folders inside the classes may be the patients that nothing else names. */
+async function mayBePatients({ data, patientFolders }: DataOptions, images: PrivateImages): Promise<boolean> {
+  if (images.patientsKnown || images.patientGroups.length < images.n || patientFolders === true) return false;
+  const foldersOf = async (folder: string) =>
+    (await readdir(folder, { withFileTypes: true }).catch(() => [])).filter((item) => item.isDirectory());
+  const inClasses = await Promise.all((await foldersOf(data)).map(({ name }) => foldersOf(join(data, name))));
+  return inClasses.some((folders) => folders.length > 0);
 }
 
 /** Without a policy, any shape serves for counting. */

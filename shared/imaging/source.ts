@@ -252,6 +252,9 @@ export function pickEvenly(count: number, max: number): number[] {
   return Array.from({ length: n }, (_, i) => Math.floor((i * count) / n));
 }
 
+/** Labels without a class that a refusal names beside the first. */
+const NAMED = 5;
+
 /**
  * How the dataset's labels map to classes. Names are matched by name. Bare integers are an index into `classes`,
  * unless every class name is itself an integer: then `["3", "7"]` means the digits three and seven.
@@ -283,13 +286,13 @@ function labelsInSource(
   if (position.size !== classNames.length) throw new FedError('DATASET_INVALID', 'a class name occurs twice');
   const find = (label: string | number): number | undefined =>
     byIndex && isIndex(label) ? (label < classNames.length ? label : undefined) : position.get(nameOf(label));
-  const unknown = seen.find((label) => find(label) === undefined);
+  const [unknown, ...more] = seen.filter((label) => find(label) === undefined);
   if (unknown !== undefined) {
-    const count = picked.filter((i) => source.label(i) === unknown).length;
-    throw new FedError(
-      'DATASET_INVALID',
-      `label "${nameOf(unknown)}" (${count} images) is not among the classes ${classNames.join(', ')}`,
-    );
+    const named = (label: string | number): string =>
+      `"${nameOf(label)}" (${picked.filter((i) => source.label(i) === label).length} images)`;
+    // All that are wrong at once, so that nobody mends them one by one; a list of accession numbers is cut short.
+    const rest = more.length === 0 ? '' : `; nor ${more.slice(0, NAMED).map(named).join(', ')}${more.length > NAMED ? `, and ${more.length - NAMED} other labels` : ''}`; // prettier-ignore
+    throw new FedError('DATASET_INVALID', `label ${named(unknown)} is not among the classes ${classNames.join(', ')}${rest}`); // prettier-ignore
   }
   return { classNames: () => classNames, indexOf: (label) => find(label!) };
 }

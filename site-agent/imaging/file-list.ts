@@ -89,7 +89,7 @@ async function csvEntries(table: string, { split, labelsInFiles }: ListOptions):
   try {
     rows = parse(await readFile(table), { bom: true, trim: true, columns: true, skip_empty_lines: true });
   } catch (error) {
-    return refuse((error as Error).message);
+    return refuse((error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (error as Error).message); // prettier-ignore
   }
   const columns = Object.keys(rows[0] ?? {});
   const missing = (labelsInFiles ? ['file'] : ['file', 'label']).filter((name) => !columns.includes(name));
