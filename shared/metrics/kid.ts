@@ -20,7 +20,7 @@ export interface KernelDistance {
  * The name KID belongs to Inception features; on others it is "kernel distance on …".
  *
  * @param a - [n, d] row-major. @param b - [m, d] row-major. @param options.seed - of the blocks; public.
- * @throws {FedError} PARAMETER_INVALID when a set has fewer than two rows.
+ * @throws {FedError} PARAMETER_INVALID when a set has fewer than two rows, or no block is wanted.
  * @see Bińkowski et al. 2018, section 4 and appendix, https://arxiv.org/abs/1801.01401; blocks as in the authors'
  *   mbinkowski/MMD-GAN, gan/compute_scores.py, polynomial_mmd_averages
  */
@@ -36,6 +36,7 @@ export async function kernelDistance(
   if (size < 2) throw new FedError('PARAMETER_INVALID', 'a kernel distance wants two rows of each set');
   // Both sets whole make one block; a second would be the same.
   const blocks = size === n && size === m ? 1 : (options.blocks ?? 50);
+  if (!(blocks >= 1)) throw new FedError('PARAMETER_INVALID', `${blocks} blocks`);
   const random = new PublicRandom(`kernel distance ${options.seed}`);
   const program = await innerProducts(engine, size, size, d);
   const cubic = (dot: number): number => {

@@ -137,6 +137,7 @@ export interface ClassSimilarity {
  * class, which accuracy and class balance do not. Only beside the same figure of real images does it mean anything.
  *
  * @param options.pairs - a class; 200 when left out. @param options.seed - of the pairs; public.
+ * @throws {FedError} PARAMETER_INVALID when pixels are not one row an image, or no pair is wanted.
  * @see Odena, Olah and Shlens 2017, section 4.2, https://arxiv.org/abs/1610.09585; for the standard error Hoeffding 1948,
  *   theorem 5.2, Ann. Math. Statist. 19(3), 293-325: the mean of all pairs of n images varies by no more than 2 / n of what a pair does
  */
@@ -147,6 +148,7 @@ export function withinClassSimilarity(
   const { pairs = 200, seed } = options;
   if (images.pixels.length !== images.n * valuesPerImage(images))
     throw new FedError('PARAMETER_INVALID', 'pixels are not one row an image');
+  if (!(pairs >= 1)) throw new FedError('PARAMETER_INVALID', `${pairs} pairs of a class`);
   return images.classNames.map((name, label) => {
     const members = [...images.labels.keys()].filter((i) => images.labels[i] === label);
     if (members.length < 2) return { name, similarity: NaN, standardError: NaN, pairs: 0 };

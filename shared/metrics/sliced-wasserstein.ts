@@ -1,4 +1,5 @@
 import type { Engine } from '../engine/program.ts';
+import { FedError } from '../errors.ts';
 import { PublicRandom } from '../public-random.ts';
 import { eachProduct, rowsOf } from './distance-blocks.ts';
 
@@ -10,6 +11,7 @@ import { eachProduct, rowsOf } from './distance-blocks.ts';
  * @param a - [n, d] row-major. @param b - [m, d] row-major; n and m may differ.
  * @param options.seed - of the directions; public. @param options.directions - 256 when left out.
  * @returns in the unit of the rows, about 1/√d of the distance by which one set is moved.
+ * @throws {FedError} PARAMETER_INVALID when a set is empty or not finite, or no direction is wanted.
  * @see Rabin et al. 2011; Bonneel et al. 2015, section 3.1, https://doi.org/10.1007/s10851-014-0506-3
  */
 export async function slicedWasserstein(
@@ -20,6 +22,7 @@ export async function slicedWasserstein(
   options: { seed: string; directions?: number },
 ): Promise<number> {
   const { directions: count = 256 } = options;
+  if (!(count >= 1)) throw new FedError('PARAMETER_INVALID', `${count} directions`);
   const [n, m] = [rowsOf(a, d), rowsOf(b, d)];
   const directions = new PublicRandom(`sliced wasserstein ${options.seed}`).gaussians(count * d);
   for (let at = 0; at < directions.length; at += d) {

@@ -181,6 +181,17 @@ test('MS-SSIM within class: the standard error holds for few images, which many 
   expect(two.similarity).toBeLessThan(1);
 });
 
+test('none of what is averaged over is refused: the mean of nothing is no figure', async () => {
+  const rows = real.pixels.subarray(0, 8 * D);
+  const seed = 'none';
+  expect(() => withinClassSimilarity(real, { seed, pairs: 0 })).toThrow(/PARAMETER_INVALID/);
+  const refused = [
+    kernelDistance(engine, rows, rows, D, { seed, blocks: 0, blockSize: 4 }),
+    slicedWasserstein(engine, rows, rows, D, { seed, directions: 0 }),
+  ];
+  await Promise.all(refused.map((refusal) => expect(refusal).rejects.toThrow(/PARAMETER_INVALID/)));
+});
+
 test('MS-SSIM within class: a class with one image has none', () => {
   const [first] = withinClassSimilarity(selectImages(real, [0]), { seed: 'x' });
   expect(withinClassSimilarity(selectImages(real, []), { seed: 'x' }).every((c) => Number.isNaN(c.similarity))).toBe(
@@ -189,7 +200,7 @@ test('MS-SSIM within class: a class with one image has none', () => {
   expect(first.pairs).toBe(0);
 });
 
-test('two-sample test: coins for one source; noise, and a few grey levels, are told apart', async () => {
+test('two-sample test: coins for one source; noise, and a shift of brightness alone, are told apart', async () => {
   const judge = (set: LabelledImages) => twoSampleTest(engine, real, set, { seed: 'controls', epochs: 12 });
   const same = await judge(good);
   expect(same.images).toBe(N);
