@@ -136,7 +136,7 @@ export class Coordinator implements RequestHandler {
       signal: this.#abort.signal,
       schedule: o.schedule,
       keepSums: o.keepSums ?? false,
-      wake: () => this.#wake('all'),
+      wake: () => this.#wake(),
       emit: (event) => {
         if (event.kind === 'waiting' || event.kind === 'gate-waiting') this.#waitingFor = event.why;
         if (event.kind === 'round-opened' || event.kind === 'gate-judged') this.#waitingFor = null;
@@ -176,7 +176,7 @@ export class Coordinator implements RequestHandler {
     }
   }
 
-  /** Stops driving rounds; an open round stays open in the store. Resolves when nothing is under way any more. */
+  /** Stops driving rounds; an open round stays open in the store. Questions that wait are answered. Resolves when nothing is under way any more. */
   async stop(): Promise<void> {
     this.#abort.abort();
     await this.#running;
@@ -207,6 +207,7 @@ export class Coordinator implements RequestHandler {
   /** A site's connection closed: it counts as absent until it asks again. The shell calls this where it knows. */
   left(siteId: string): void {
     this.#parts.presence.left(siteId, this.#parts.clock.now());
+    this.#desk.left(siteId);
     this.#parts.bell.ring();
   }
 
@@ -326,7 +327,11 @@ export class Coordinator implements RequestHandler {
     await store.transaction((tx) => tx.appendLog(runId, draft, clock.now()));
   }
 
-  #wake(sites: readonly string[] | 'all'): void {
+  /** Questions that wait are answered; who has none here is told to ask. */
+  #wake(): void {
+    const answered = this.#desk.wake();
+    const others = this.#parts.roster().sites.filter((s) => !answered.has(s.siteId));
+    const sites = answered.size === 0 ? 'all' : others.map((s) => s.siteId);
     for (const listener of [...this.#listeners]) listener(sites);
   }
 }

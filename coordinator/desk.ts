@@ -1,5 +1,6 @@
 /** Where the sites' requests are answered: parse, load, decide, save, reply. The decisions are in `core/`. */
 import { z } from 'zod';
+import type { SpooledTensor } from '../shared/aggregation/aggregation.ts';
 import { hashJson, sha256Hex } from '../shared/audit/canonical.ts';
 import { ERRORS, FedError } from '../shared/errors.ts';
 import type { ErrorCode } from '../shared/errors.ts';
@@ -24,24 +25,24 @@ import {
   SiteNext,
   statementOf,
 } from '../shared/protocol/round-messages.ts';
-import type { LogPage, NextReply } from '../shared/protocol/round-messages.ts';
+import type { NextReply } from '../shared/protocol/round-messages.ts';
 import { type Readable, TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
-import { acceptAnswer, assertOpenFor, decline, noteRefusal } from './core/round-state.ts';
+import { acceptAnswer, assertOpenFor, decline, isOpenFor, noteRefusal, tally } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
 import { noteEpsilon, readEpsilon } from './epsilon-desk.ts';
 import { gateWork, takeGateAnswer } from './gate-desk.ts';
 import { candidateBlob, generatorBlob } from './generators.ts';
+import { pageOfLog } from './log-desk.ts';
 import { rosterBlob } from './roster-blob.ts';
 import { phaseBlob } from './phase-blobs.ts';
-import { countedAnswers } from './round.ts';
+import { countedAnswers, settleNow } from './round.ts';
 import { discriminatorBlob } from './pooled-round.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';
+import { WaitingQuestions } from './waiting-questions.ts';
 import { checkpointReply, takeCosignature, uncosigned } from './witnesses.ts';
 
-/** Bytes of a page of the log: below what one message may have, with room for the envelope. */
-const PAGE_BYTES = 192 * 1024;
 /** What an upload of a masking or encrypting scheme may need beyond its values. */
 const UPLOAD_OVERHEAD = 64 * 1024;
 
@@ -51,9 +52,21 @@ export class Desk {
   readonly #sessions = new Map<string, string>();
   /** Sessions that were shown the run's last checkpoint. */
   readonly #offeredLast = new Set<string>();
+  readonly #questions: WaitingQuestions;
 
   constructor(parts: RoundParts) {
     this.#p = parts;
+    this.#questions = new WaitingQuestions(parts.clock, parts.signal);
+  }
+
+  /** Questions that wait look again. @returns whose: these sites need no other sign. */
+  wake(): ReadonlySet<string> {
+    return this.#questions.wake();
+  }
+
+  /** A site's connection has closed: nobody is there to hear an answer. */
+  left(siteId: string): void {
+    this.#questions.letGo(siteId);
   }
 
   /** @throws {FedError} whatever refuses the request; nothing has changed then, except that the refusal is logged. */
@@ -66,7 +79,7 @@ export class Desk {
     if (TensorReceiver.handles(type)) return this.#tensor(siteId, type, payload);
     switch (type) {
       case 'site.next':
-        return this.#next(entry, parseMessage(SiteNext, payload));
+        return this.#next(siteId, parseMessage(SiteNext, payload));
       case 'round.answer':
         return this.#answer(entry, parseMessage(RoundAnswer, payload));
       case 'round.decline':
@@ -76,7 +89,7 @@ export class Desk {
       case 'policy.adopt':
         return this.#adopt(entry, parseMessage(PolicyAdopt, payload));
       case 'log.read':
-        return this.#readLog(parseMessage(LogRead, payload));
+        return this.#p.store.transaction((tx) => pageOfLog(tx, parseMessage(LogRead, payload)));
       case 'log.checkpoint':
         return this.#checkpoint(parseMessage(CheckpointGet, payload));
       case 'log.cosign':
@@ -134,13 +147,21 @@ export class Desk {
     return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
   }
 
-  async #next(entry: RosterEntry, { session }: SiteNext): Promise<NextReply> {
-    const { siteId } = entry;
-    const { runId, store, presence, clock } = this.#p;
+  async #next(siteId: string, { session, waitMs = 0 }: SiteNext): Promise<NextReply> {
     const before = this.#sessions.get(siteId);
     this.#sessions.set(siteId, session);
+    if (before !== session) this.#questions.mayHave(siteId);
+    if (before !== undefined && before !== session)
+      await this.#p.store.transaction((tx) => this.#agentRestarted(tx, siteId));
+    return this.#questions.answer(siteId, waitMs, () => this.#look(siteId, session));
+  }
+
+  /** What there is for this site now. */
+  async #look(siteId: string, session: string): Promise<NextReply> {
+    const { runId, store, presence, clock, roster } = this.#p;
+    // Of the roster as it is: a question may have waited since before a key was changed.
+    const entry = activeSite(roster(), siteId);
     return store.transaction(async (tx) => {
-      if (before !== undefined && before !== session) await this.#agentRestarted(tx, siteId);
       const run = await tx.run(runId);
       const generator = run === null ? null : await tx.generator(runId, run.round);
       if (run === null || generator === null) return { kind: 'idle' };
@@ -196,6 +217,21 @@ export class Desk {
     }));
     if (record === null) throw new FedError('ROUND_NOT_OPEN', `site=${siteId}: no round ${a.round}.${a.attempt}`);
     const { plan } = record;
+    const check = (tensor: SpooledTensor | null) =>
+      scheme.check({
+        plan,
+        phase: a.phase,
+        siteId,
+        body: a.body,
+        tensor,
+        length: trainer.updateLength(plan),
+        clipNorm: plan.kind === 'generator' ? terms.updateClipNorm : null,
+        integerLimit: this.#p.integerLimit(plan),
+        earlier: (phase) => countedAnswers(this.#p, { ...placeOf(record), phase }),
+      });
+    // Looked at while the signature is: both wait for threads. What is wrong with the signature is said first.
+    const early = stored === null && a.tensorSha256 === null && isOpenFor(record, siteId, a) ? check(null) : null;
+    early?.catch(() => undefined);
     const statement = statementOf(siteId, sha256Hex(record.planJws), a);
     const signed = { typ: ANSWER_TYP, audience: CONSORTIUM, schema: AnswerStatement };
     const { body: claimed } = await verifyJson(a.signature, entry.signing, signed);
@@ -209,19 +245,9 @@ export class Desk {
     const tensor = a.tensorSha256 === null ? null : await receiver.received(siteId, a.tensorSha256);
     if (a.tensorSha256 !== null && tensor === null && stored === null)
       throw new FedError('TENSOR_UNKNOWN', `site=${siteId}: the upload is not here in whole`);
-    if (stored === null)
-      await scheme.check({
-        plan,
-        phase: a.phase,
-        siteId,
-        body: a.body,
-        tensor,
-        length: trainer.updateLength(plan),
-        clipNorm: plan.kind === 'generator' ? terms.updateClipNorm : null,
-        integerLimit: this.#p.integerLimit(plan),
-        earlier: (phase) => countedAnswers(this.#p, { ...placeOf(record), phase }),
-      });
+    if (stored === null) await (early ?? check(tensor));
 
+    const { wakes } = this.#questions;
     const decision = await store.transaction(async (tx) => {
       const now = await tx.round(a.runId, a.round, a.attempt);
       if (now === null) throw new FedError('STORE_CORRUPT', `${nameOf(record)} is gone`);
@@ -239,9 +265,13 @@ export class Desk {
       });
       await this.#save(tx, decided);
       if (epsilon !== null && a.epsilon !== null) await noteEpsilon(this.#p, tx, epsilon, a.epsilon);
+      // The last that was awaited seals the phase with it: one sync of the disk for both.
+      if (tally(decided.next).awaited.length === 0)
+        await settleNow(this.#p, tx, decided.next, { deadlinePassed: false, absent: [] });
       return decided;
     });
     if (decision.log.length > 0) {
+      this.#questions.hasNothing(siteId, wakes);
       this.#p.emit({ kind: 'answered', round: a.round, siteId, phase: a.phase, fakes: a.fakes });
       if (epsilon !== null) this.#p.emit({ kind: 'epsilon', statement: epsilon });
     }
@@ -326,20 +356,6 @@ export class Desk {
       await tx.putSite(runId, { ...site, software });
     });
     return null;
-  }
-
-  async #readLog({ runId, from }: z.infer<typeof LogRead>): Promise<LogPage> {
-    const { store } = this.#p;
-    return store.transaction(async (tx) => {
-      const entries = [];
-      let bytes = 0;
-      for (const entry of await tx.log(runId, from, 256)) {
-        bytes += JSON.stringify(entry).length;
-        if (bytes > PAGE_BYTES && entries.length > 0) break;
-        entries.push(entry);
-      }
-      return { entries, head: await tx.logHead(runId) };
-    });
   }
 
   async #agentRestarted(tx: Tx, siteId: string): Promise<void> {

@@ -129,7 +129,8 @@ async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): 
     }
     const entered = await tools.enterNext(p, record, next, also ?? undefined);
     if (after) tellStep(p, record, step, after.fakes);
-    await forgetSummed(p, record, kept);
+    const [over, since] = [record, kept];
+    work.beforeNext(() => forgetSummed(p, over, since));
     kept = entered.phase;
     record = entered;
   }
@@ -144,6 +145,7 @@ class Ahead {
   /** The same in all steps of a round. */
   #generator: { sha256: string; state: Uint8Array } | null = null;
   #now: Promise<{ record: DiscriminatorRecord; state: Uint8Array; fakes: FakesStep }> | null = null;
+  #chores: () => Promise<void> = async () => undefined;
 
   constructor(p: RoundParts, { plan }: RoundRecord) {
     this.#p = p;
@@ -166,8 +168,15 @@ class Ahead {
     this.#at = { record, state };
     this.#now = null;
   }
+  /** What can wait until the sites are served, and is done before the next step's fakes. */
+  beforeNext(chores: () => Promise<void>): void {
+    this.#chores = chores;
+  }
   async #load() {
     const { store, blobs, runId } = this.#p;
+    const chores = this.#chores;
+    this.#chores = async () => undefined;
+    await chores();
     const { run, generator } = await store.transaction(async (tx) => {
       const of = await tx.run(runId);
       return { run: of, generator: of === null ? null : await tx.generator(runId, of.round) };

@@ -232,20 +232,31 @@ async function collect(p: RoundParts, record: RoundRecord): Promise<RoundRecord>
     const settled = await p.store.transaction(async (tx) => {
       const current = await tx.round(runId, round, attempt);
       if (current === null) throw new FedError('STORE_CORRUPT', `round ${round}.${attempt} is gone`);
-      const quorum = current.quorum ?? leastContributors(p.terms, record.plan);
-      const barred = await withoutChanged(p, tx, current);
-      const decision = settle(barred, { quorum, deadlinePassed, absent });
-      if (decision.next !== current) {
-        await commit(p, tx, decision);
-        await keepStandings(p, tx, decision.next);
-      }
-      return decision.next;
+      return settleNow(p, tx, current, { deadlinePassed, absent });
     });
     if (settled.status === 'void') await afterVoid(p, settled, 'ROUND_VOID', deadlinePassed);
     if (settled.status !== 'collecting') return settled;
     const soonest = Math.min(deadline, ...[...left.values()].filter((until) => until > now));
     await p.bell.wait(rings, soonest, p.clock, p.signal);
   }
+}
+
+/** Decides over an open phase as its answers stand, in the caller's transaction. @returns the attempt after it. */
+export async function settleNow(
+  p: RoundParts,
+  tx: Tx,
+  current: RoundRecord,
+  o: { readonly deadlinePassed: boolean; readonly absent: readonly string[] },
+): Promise<RoundRecord> {
+  if (current.status !== 'collecting') return current;
+  const quorum = current.quorum ?? leastContributors(p.terms, current.plan);
+  const barred = await withoutChanged(p, tx, current);
+  const decision = settle(barred, { quorum, ...o });
+  if (decision.next !== current) {
+    await commit(p, tx, decision);
+    await keepStandings(p, tx, decision.next);
+  }
+  return decision.next;
 }
 
 async function closePhase(p: RoundParts, record: RoundRecord) {

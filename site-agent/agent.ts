@@ -21,7 +21,7 @@ import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import type { CoordinatorLink } from '../shared/protocol/link.ts';
 import { parseMessage } from '../shared/protocol/messages.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
-import { DECLINE_TYP, NextReply } from '../shared/protocol/round-messages.ts';
+import { DECLINE_TYP, MAX_QUESTION_MS, NextReply } from '../shared/protocol/round-messages.ts';
 import type { DeclineStatement } from '../shared/protocol/round-messages.ts';
 import { mostStepsOf } from '../shared/protocol/terms.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
@@ -31,7 +31,7 @@ import type { SiteComputation } from './core/computation.ts';
 import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements } from './ledger-watch.ts';
 import { answerGate } from './gate.ts';
-import { takeRound } from './round.ts';
+import { planReader, takeRound } from './round.ts';
 import type { SiteParts, Work } from './round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox } from './shell/outbox.ts';
@@ -107,6 +107,7 @@ export class SiteAgent {
       siteId: o.siteId,
       keys: o.keys,
       coordinatorKey: o.coordinatorKey,
+      readPlan: planReader(o.coordinatorKey),
       formerKeys: o.formerKeys ?? [],
       link: o.link,
       terms,
@@ -174,16 +175,33 @@ export class SiteAgent {
     }
   }
 
-  async #once(): Promise<{ done: true; outcome: 'completed' | 'stopped' } | { done: false; waitMs: number }> {
-    const { link, emit } = this.#p;
-    let work: Work | null = null;
+  /** Asks what there is to do; "nothing" may be long in coming. @throws {Stopped} */
+  async #ask(): Promise<unknown> {
+    const { link, signal } = this.#p;
+    if (signal.aborted) throw new Stopped();
+    const stopped = Promise.withResolvers<never>();
+    const stop = () => stopped.reject(new Stopped());
+    signal.addEventListener('abort', stop);
     try {
-      const reply = parseMessage(NextReply, await link.call('site.next', { session: this.#session }));
+      const waitMs = Math.min(this.#pollMs, MAX_QUESTION_MS);
+      return await Promise.race([link.call('site.next', { session: this.#session, waitMs }), stopped.promise]);
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  async #once(): Promise<{ done: true; outcome: 'completed' | 'stopped' } | { done: false; waitMs: number }> {
+    const { emit } = this.#p;
+    let work: Work | null = null;
+    const askedAt = this.#p.clock.now();
+    try {
+      const reply = parseMessage(NextReply, await this.#ask());
       if (reply.kind === 'finished') {
         emit({ kind: 'finished', runId: reply.runId, outcome: reply.outcome });
         return { done: true, outcome: reply.outcome };
       }
-      if (reply.kind === 'idle') return { done: false, waitMs: this.#pollMs };
+      // The answer was held back for as long; if not, there was a reason, and to ask at once would be to ask without end.
+      if (reply.kind === 'idle') return { done: false, waitMs: askedAt + this.#pollMs - this.#p.clock.now() };
       if (reply.kind === 'witness') {
         const own = new OwnStatements(this.#p.siteId);
         const memory = await followLog({ ...this.#p, observe: own.observe }, reply.runId, reply.checkpoint);
@@ -193,9 +211,8 @@ export class SiteAgent {
       }
       if (reply.kind === 'gate') return { done: false, waitMs: (await answerGate(this.#p, reply)) ? 0 : this.#pollMs };
       work = reply;
-      await takeRound(this.#p, work);
-      // What follows an answer comes with a wake, perhaps before this line; to ask at once would mostly be to hear "nothing".
-      return { done: false, waitMs: this.#pollMs };
+      // After an answer the next question waits for what follows; without one it would be shown the same work again.
+      return { done: false, waitMs: (await takeRound(this.#p, work)) ? 0 : this.#pollMs };
     } catch (error) {
       if (error instanceof Stopped) throw error;
       const code = error instanceof FedError ? error.code : 'INTERNAL';

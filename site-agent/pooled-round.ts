@@ -15,14 +15,15 @@ import { FedError } from '../shared/errors.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import type { TensorRef } from '../shared/protocol/round-messages.ts';
 import type { SiteParts, Work } from './round.ts';
+import type { StoredAnswer } from './shell/outbox.ts';
 
 /** What `round.ts` lends: charging, sealing and sending are the same for every kind of round. */
 export interface SiteTools {
   readonly charge: (p: SiteParts, plan: RoundPlan, step: number, event: PrivacyEvent) => void;
   /** A float32 tensor by its hash; what was kept before goes. */
   readonly fetchTensor: (p: SiteParts, ref: TensorRef) => Promise<Float32Array>;
-  readonly sealAnswer: (p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal) => Promise<void>;
-  readonly send: (p: SiteParts, plan: RoundPlan, phase: number) => Promise<boolean>;
+  readonly sealAnswer: (p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal) => Promise<StoredAnswer>;
+  readonly send: (p: SiteParts, plan: RoundPlan, phase: number, stored: StoredAnswer | null) => Promise<boolean>;
 }
 
 /** What an answer is made of. */
@@ -39,14 +40,15 @@ export async function takePooledPhase(p: SiteParts, plan: RoundPlan, work: Work,
   const { phase } = work;
   const given = outbox.answersOf(plan).filter((a) => a.attempt === plan.attempt);
   if (given.some((a) => a.refused !== null)) return false;
+  let made: StoredAnswer | null = null;
   if (!given.some((a) => a.phase === phase)) {
     const step = scheme.updateStep(plan, phase);
     const update = step === null ? null : await shareOf(p, plan, work, step, tools);
     // What the ledger holds is stated once a round, with the last share.
     const withEpsilon = step === plan.discriminatorSteps - 1;
-    await tools.sealAnswer(p, plan, work, { take: plan.attempt, update, withFakes: false, withEpsilon });
+    made = await tools.sealAnswer(p, plan, work, { take: plan.attempt, update, withFakes: false, withEpsilon });
   }
-  return tools.send(p, plan, phase);
+  return tools.send(p, plan, phase, made);
 }
 
 /** Steps 1 to 3 of 9: the share of one step, as it was first made in this attempt, or made now and paid for first. */

@@ -15,6 +15,7 @@ import { FedError } from '../shared/errors.ts';
 import type { PublicSigningKey } from '../shared/identity/jwk.ts';
 import type { SiteKeys } from '../shared/identity/keys.ts';
 import { CONSORTIUM, signJson, verifyJson } from '../shared/identity/signed.ts';
+import { deepFreeze } from '../shared/policy/freeze.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import type { CoordinatorLink } from '../shared/protocol/link.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
@@ -27,7 +28,7 @@ import {
   PLAN_TYP,
   statementOf,
 } from '../shared/protocol/round-messages.ts';
-import { downloadTensor, uploadTensor } from '../shared/protocol/tensor-transfer.ts';
+import { downloadTensor, uploadTensor, type UploadOptions } from '../shared/protocol/tensor-transfer.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { SOFTWARE } from '../shared/software.ts';
 import { requireWholeRun } from './core/budget.ts';
@@ -40,7 +41,7 @@ import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watc
 import { stateLeftOut } from './left-out.ts';
 import { takePooledPhase, type ToSeal } from './pooled-round.ts';
 import type { Ledger } from './shell/ledger.ts';
-import type { Outbox } from './shell/outbox.ts';
+import type { Outbox, StoredAnswer } from './shell/outbox.ts';
 import { cosign, followLog } from './witness.ts';
 import type { RosterKeeper } from './shell/roster-keeper.ts';
 
@@ -49,6 +50,8 @@ export interface SiteParts {
   readonly keys: SiteKeys;
   /** Pinned when the site joined. */
   readonly coordinatorKey: PublicSigningKey;
+  /** Verifies and parses a plan. @throws {FedError} SIGNATURE_INVALID, MESSAGE_INVALID */
+  readonly readPlan: (jws: string) => Promise<RoundPlan>;
   /** Thumbprints of this site's keys before its own of now. */
   readonly formerKeys: readonly string[];
   readonly link: CoordinatorLink;
@@ -82,6 +85,7 @@ export type Work = Extract<NextReply, { kind: 'work' }>;
 export async function takeRound(p: SiteParts, work: Work): Promise<boolean> {
   const plan = await acceptPlan(p, work);
   if (plan.kind === 'discriminator') return takePooledPhase(p, plan, work, { charge, fetchTensor, sealAnswer, send });
+  let made: StoredAnswer | null = null;
   const next = decideMove(plan.attempt, work.phase, p.outbox.answersOf(plan), isHidden(plan));
   if (next.move === 'wait') return false;
   if (next.move === 'give-up') throw new FedError('UPDATE_TOO_LARGE', `this update was refused before: ${next.code}`);
@@ -98,9 +102,9 @@ export async function takeRound(p: SiteParts, work: Work): Promise<boolean> {
     if (bytes === null) throw new FedError('STORE_CORRUPT', `no update of round ${plan.round}`);
     const update = unpackUpdate(bytes, p.terms.pooled !== null);
     const first = work.phase === 0;
-    await sealAnswer(p, plan, work, { take: next.take, update, withFakes: first, withEpsilon: first });
+    made = await sealAnswer(p, plan, work, { take: next.take, update, withFakes: first, withEpsilon: first });
   }
-  return send(p, plan, work.phase);
+  return send(p, plan, work.phase, made);
 }
 
 const isHidden = (plan: RoundPlan): boolean => plan.scheme !== 'clear';
@@ -108,8 +112,7 @@ const isHidden = (plan: RoundPlan): boolean => plan.scheme !== 'clear';
 /** Signature, policy, bounds, order of rounds, the log's past, the budget: everything a site can say no to. */
 async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   const { outbox, ledger, computation, budget, lifetime } = p;
-  const o = { typ: PLAN_TYP, audience: CONSORTIUM, schema: RoundPlan };
-  const { body: plan } = await verifyJson(work.plan, p.coordinatorKey, o);
+  const plan = await p.readPlan(work.plan);
   const planSha256 = sha256Hex(work.plan);
   const { runId } = plan;
   const shownPlan = outbox.plan(plan);
@@ -136,6 +139,18 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   outbox.forgetBefore(runId, plan.round);
   p.emit({ kind: 'round-joined', round: plan.round, attempt: plan.attempt, steps: plan.discriminatorSteps });
   return plan;
+}
+
+/** Reads plans that this key has signed; the same bytes, which come with every phase, are read once. */
+export function planReader(key: PublicSigningKey): SiteParts['readPlan'] {
+  let last: { readonly jws: string; readonly plan: RoundPlan } | null = null;
+  return async (jws) => {
+    if (last?.jws === jws) return last.plan;
+    const { body } = await verifyJson(jws, key, { typ: PLAN_TYP, audience: CONSORTIUM, schema: RoundPlan });
+    deepFreeze(body);
+    last = { jws, plan: body };
+    return body;
+  };
 }
 
 /** What this plan will still be charged: steps that are done, for this attempt or an earlier one, are paid for. */
@@ -267,8 +282,11 @@ async function differentiateGenerator(
   p.emit({ kind: 'update', round: plan.round, fakes });
 }
 
-/** Step 5 of 9: what the scheme makes of the update, signed; durable, with the scheme's secret, before it is sent. */
-async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal): Promise<void> {
+/**
+ * Step 5 of 9: what the scheme makes of the update, signed; durable, with the scheme's secret, before it is sent.
+ * @returns the answer, as it is in the outbox.
+ */
+async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal): Promise<StoredAnswer> {
   const { siteId, outbox, scheme, keys, clock } = p;
   const { phase, downlink } = work;
   const { take, update } = a;
@@ -286,7 +304,9 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal):
   const nowMs = clock.now();
   const signature = await signJson(keys, statement, { typ: ANSWER_TYP, audience: CONSORTIUM, nowMs });
   const epsilon = a.withEpsilon ? await stateEpsilon(p, plan) : null;
-  outbox.addAnswer(plan, { phase, take, body, tensor, tensorSha256, secret: made.secret, fakes, signature, epsilon });
+  const stored = { phase, take, body, tensor, tensorSha256, secret: made.secret, fakes, signature, epsilon };
+  outbox.addAnswer(plan, stored);
+  return stored;
 }
 type AnswerBody = Parameters<typeof statementOf>[2]['body'];
 
@@ -313,17 +333,27 @@ export async function stateEpsilon(p: SiteParts, plan: Pick<RoundPlan, 'runId' |
   return signJson(keys, statement, { typ: EPSILON_TYP, audience: CONSORTIUM, nowMs: clock.now() });
 }
 
-/** Sends the stored answer: the tensor first, then the message that names it. May be called any number of times. */
-async function send(p: SiteParts, plan: RoundPlan, phase: number): Promise<boolean> {
+/**
+ * Sends the stored answer: the tensor first, then the message that names it. May be called any number of times.
+ * @param stored - the answer, where it was put into the outbox a moment ago; otherwise it is read from there.
+ */
+async function send(p: SiteParts, plan: RoundPlan, phase: number, stored: StoredAnswer | null = null) {
   const { outbox, link } = p;
   const { runId, round, attempt } = plan;
-  const answer = outbox.answer(plan, phase);
+  const answer = stored ?? outbox.answer(plan, phase);
   if (answer === null) throw new FedError('STORE_CORRUPT', `no answer to round ${round}.${attempt} phase ${phase}`);
   const { body, tensor, tensorSha256, fakes, signature, epsilon } = answer;
+  const message = { runId, round, attempt, phase, body, tensorSha256, fakes, signature, epsilon };
   try {
-    if (tensor !== null) await uploadTensor(link, tensor, { purpose: `round ${round}.${attempt} phase ${phase}` });
-    const message = { runId, round, attempt, phase, body, tensorSha256, fakes, signature, epsilon };
-    await link.call('round.answer', message);
+    const sendAnswer = () => link.call('round.answer', message);
+    if (tensor === null || tensorSha256 === null) await sendAnswer();
+    else
+      await uploadThen(
+        link,
+        tensor,
+        { purpose: `round ${round}.${attempt} phase ${phase}`, sha256: tensorSha256 },
+        sendAnswer,
+      );
   } catch (error) {
     if (!(error instanceof FedError) || !FOR_GOOD.includes(error.code)) throw error;
     outbox.markRefused(plan, phase, error.code);
@@ -332,6 +362,28 @@ async function send(p: SiteParts, plan: RoundPlan, phase: number): Promise<boole
   }
   p.emit({ kind: 'answered', round, attempt, phase });
   return true;
+}
+
+/** Sends a message right behind the tensor that it names, and once more where that came too late to be waited for. */
+async function uploadThen(
+  link: CoordinatorLink,
+  tensor: Uint8Array,
+  o: UploadOptions,
+  sendMessage: () => Promise<unknown>,
+): Promise<void> {
+  let early: Promise<unknown> | null = null;
+  const onSent = () => {
+    early ??= sendMessage();
+    // Heard of below, unless the upload has failed.
+    early.catch(() => undefined);
+  };
+  await uploadTensor(link, tensor, { ...o, onSent });
+  try {
+    await (early ?? sendMessage());
+  } catch (error) {
+    if (early === null || !(error instanceof FedError) || error.code !== 'TENSOR_UNKNOWN') throw error;
+    await sendMessage();
+  }
 }
 
 /** Refusals that the same bytes will only meet again. */

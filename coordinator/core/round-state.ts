@@ -88,6 +88,16 @@ export function assertOpenFor(record: RoundRecord, siteId: string, place: Answer
     throw new FedError('ROUND_NOT_OPEN', `site=${siteId} is out of ${here}: ${record.out[siteId]}`);
 }
 
+/** Whether this site has an answer to give at this place. */
+export function isOpenFor(...of: Parameters<typeof assertOpenFor>): boolean {
+  try {
+    assertOpenFor(...of);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A site says no. Counted once; after its answer was counted, or when the round has gone on, it changes nothing. */
 export function decline(
   record: RoundRecord,

@@ -139,8 +139,8 @@ class SqliteTx implements Tx {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, ReturnType<DatabaseSync['prepare']>>();
   readonly #frontiers = new Map<string, Frontier>();
-  /** What each statement read last, as text and parsed: records are asked for much more often than they change. */
-  readonly #last = new Map<string, { readonly text: unknown; readonly record: unknown }>();
+  /** What was read last under each schema, as text and parsed: records are asked for much more often than they change. */
+  readonly #last = new Map<unknown, { readonly text: unknown; readonly record: unknown }>();
   constructor(db: DatabaseSync) {
     this.#db = db;
   }
@@ -160,12 +160,11 @@ class SqliteTx implements Tx {
     const row = this.#prepare(sql).get(...params) as Row | undefined;
     if (row === undefined) return null;
     const text = row['record'];
-    const last = this.#last.get(sql);
-    // Under one statement there is always one schema.
+    const last = this.#last.get(schema);
     if (last !== undefined && last.text === text) return last.record as T;
     // Frozen, since the next who asks gets the same.
     const record = deepFreeze(parse(schema, text)) as T;
-    this.#last.set(sql, { text, record });
+    this.#last.set(schema, { text, record });
     return record;
   }
 

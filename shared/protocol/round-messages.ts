@@ -17,10 +17,15 @@ export const ADOPTION_TYP = 'veilgan-adoption+jws';
 /** A plan with a thousand sites and their cosignatures in it fits. */
 const Jws = z.string().max(256 * 1024);
 
+/** The longest that a question may wait for its answer, in milliseconds: well below what a call may take. */
+export const MAX_QUESTION_MS = 60_000;
+
 /** "What is there for me to do?" Safe to ask at any time. */
 export const SiteNext = z.strictObject({
   /** A fresh id of every agent process: a site that declined for good is asked again when its agent was started anew. */
   session: z.uuid(),
+  /** How long "nothing" may be held back in case there will be something, in milliseconds; absent: not at all. */
+  waitMs: z.int().min(0).max(MAX_QUESTION_MS).optional(),
 });
 export type SiteNext = z.infer<typeof SiteNext>;
 

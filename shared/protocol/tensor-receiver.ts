@@ -98,9 +98,10 @@ export class TensorReceiver {
     }
   }
 
-  /** A whole upload of this site; null while it is not here. */
+  /** A whole upload of this site; null while it is not here. Chunks that came before this was asked are taken first. */
   async received(siteId: string, sha256: string): Promise<SpooledTensor | null> {
     const name = uploadName(siteId, sha256);
+    await this.#tails.get(name);
     return (await this.#o.store.size(name)) === null ? null : openBlob(this.#o.store, name);
   }
 

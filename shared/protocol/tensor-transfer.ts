@@ -14,6 +14,10 @@ export type OnProgress = (doneBytes: number, totalBytes: number) => void;
 export interface UploadOptions {
   /** What the tensor is for; the coordinator decides by it. */
   readonly purpose: string;
+  /** Of the bytes, where the caller has it. */
+  readonly sha256?: string;
+  /** Called when the last byte is on its way, before it was acknowledged: a message that follows now comes after it. */
+  readonly onSent?: () => void;
   readonly onProgress?: OnProgress;
 }
 
@@ -27,13 +31,13 @@ export interface UploadOptions {
  * @throws {FedError} LINK_LOST: call again when there is a link; TENSOR_TOO_LARGE and other refusals: do not.
  */
 export async function uploadTensor(link: CoordinatorLink, bytes: Uint8Array, o: UploadOptions): Promise<string> {
-  const hash = sha256(bytes);
+  const hash = o.sha256 ?? sha256(bytes);
   let furthest = -1;
   for (let stalls = 0; ;) {
     const start = await have(link, 'tensor.offer', { sha256: hash, bytes: bytes.length, purpose: o.purpose });
     o.onProgress?.(start.have, bytes.length);
     if (start.have === bytes.length) return hash;
-    const reached = await sendFrom(link, bytes, hash, start, o.onProgress);
+    const reached = await sendFrom(link, bytes, hash, start, o);
     if (reached.have === bytes.length) return hash;
     stalls = reached.have > furthest ? 0 : stalls + 1;
     furthest = Math.max(furthest, reached.have);
@@ -48,7 +52,7 @@ async function sendFrom(
   bytes: Uint8Array,
   hash: string,
   start: TensorHave,
-  onProgress?: OnProgress,
+  { onProgress, onSent }: UploadOptions,
 ): Promise<{ have: number; error?: FedError }> {
   let { have: acked, credit } = start;
   let sent = acked;
@@ -64,6 +68,7 @@ async function sendFrom(
       ack.catch(() => undefined);
       sent += data.length;
       underWay.push({ end: sent, ack });
+      if (sent === bytes.length) onSent?.();
     }
     const first = underWay.shift()!;
     try {

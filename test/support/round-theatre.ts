@@ -76,6 +76,8 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
   const sent = new Map<string, Set<string>>();
   const faults: unknown[] = [];
   let current: Coordinator | null = null;
+  /** Rejects when the coordinator of now dies: its connections end with it, and whatever waited on them. */
+  let ended: Promise<never> = new Promise(() => undefined);
   let wakes: (() => void)[] = [];
   let leave: () => void = () => undefined;
   const heardByAll = new Promise<void>((resolve) => (leave = resolve));
@@ -114,6 +116,9 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
     const trainer = script.players && { trainer: script.players.trainer() };
     const mine = coordinatorOf(cast, policy, { store, blobs: crash.around('blobs', blobs), clock, ...trainer });
     current = mine;
+    const lost = Promise.withResolvers<never>();
+    lost.promise.catch(() => undefined);
+    ended = lost.promise;
     const stops = wakes.map((wake) => mine.onWake(wake));
     for (const wake of wakes) wake();
     try {
@@ -121,6 +126,7 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
       await Promise.race([mine.run().then(() => heardByAll), dead]);
     } finally {
       for (const stop of stops) stop();
+      lost.reject(new FedError('LINK_LOST', 'the coordinator is gone'));
     }
   });
 
@@ -139,7 +145,7 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
         sent.set(key, (sent.get(key) ?? new Set()).add(String(tensorSha256)));
       }
       if (loss === 'request' || at === null) throw new FedError('LINK_LOST', 'request lost');
-      const body = await directLink(at, id).call(type, payload);
+      const body = await Promise.race([directLink(at, id).call(type, payload), ended]);
       if (loss === 'reply' || at !== current) throw new FedError('LINK_LOST', 'reply lost');
       return body;
     },

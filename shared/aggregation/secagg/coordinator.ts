@@ -16,7 +16,7 @@ import { numberOf, phaseOf, stepsOf } from './phases.ts';
 import { requireKeys } from './require-keys.ts';
 import { SEALING_BYTES } from './seeds.ts';
 import { SEED_BYTES } from './mask.ts';
-import { unmaskedSum } from './unmask.ts';
+import { maskedSum, unmaskedSum } from './unmask.ts';
 import { codecOf } from './values.ts';
 import { agree, createSecret } from './x25519.ts';
 import { secureBytes } from '../../random.ts';
@@ -31,13 +31,14 @@ type Recall = <T>(name: string, load: () => Promise<T>) => Promise<T>;
 export function secaggCoordinator(p: CoordinatorSchemeParts): CoordinatorScheme {
   const group = (plan: RoundPlan) => groupOf(p.policy, p.terms, plan);
   const recall = createRecall();
+  const ahead = new SummedAhead();
   return {
     scheme: 'secagg',
     goesOnWithoutAbsent: true,
     open: (plan) => new Map(plan.invited.map((siteId) => [siteId, null])),
     firstQuorum: (plan) => group(plan).least,
     check: (c) => check(p, group(c.plan), recall, c),
-    close: (c) => close(group(c.plan), c, p),
+    close: (c) => close(group(c.plan), c, p, ahead),
   };
 }
 
@@ -55,6 +56,27 @@ function createRecall(): Recall {
     });
   };
 }
+
+/** The uploads of one step, added up while the sites agree on them. A restart adds them up again. */
+class SummedAhead {
+  #at: { readonly name: string; readonly sum: Promise<Uint32Array | null> } | null = null;
+
+  begin(c: Close, step: number, width: number): void {
+    const { length, answers: uploads } = c;
+    // Whatever goes wrong is met again, and heard of, when the sum is needed.
+    const sum = maskedSum({ uploads, length, width }).catch(() => null);
+    this.#at = { name: nameOf(c, step, uploads), sum };
+  }
+
+  /** What was begun for these uploads, once: it is changed by whoever takes it. Null where there is nothing. */
+  async take(c: Close, step: number, uploads: Answers): Promise<Uint32Array | null> {
+    const at = this.#at;
+    this.#at = null;
+    return at?.name === nameOf(c, step, uploads) ? at.sum : null;
+  }
+}
+const nameOf = ({ plan, length }: Close, step: number, uploads: Answers): string =>
+  [plan.runId, plan.round, plan.attempt, step, length, ...sorted(uploads.keys())].join(' ');
 
 /** All that can be seen of one answer: its form, its signatures, its size. What is masked shows nothing else. */
 async function check(p: CoordinatorSchemeParts, group: Group, recall: Recall, c: Check): Promise<void> {
@@ -130,7 +152,7 @@ function checkReveal(
     throw new FedError('MESSAGE_INVALID', `site=${siteId}: not one share of each site it holds shares of`);
 }
 
-async function close(group: Group, c: Close, p: CoordinatorSchemeParts): Promise<PhaseResult> {
+async function close(group: Group, c: Close, p: CoordinatorSchemeParts, ahead: SummedAhead): Promise<PhaseResult> {
   const at = phaseOf(c.plan, c.phase);
   switch (at.kind) {
     case 'keys':
@@ -139,6 +161,7 @@ async function close(group: Group, c: Close, p: CoordinatorSchemeParts): Promise
       return { next: relayShares(group, bodies(SharesBody, c.answers)) };
     case 'upload': {
       const survivors = sorted(c.answers.keys());
+      ahead.begin(c, at.step, codecOf(p.policy, c.plan).width);
       return { next: toAll(survivors, numberOf('agree', at.step), group.least, { survivors }) };
     }
     case 'agree': {
@@ -146,7 +169,7 @@ async function close(group: Group, c: Close, p: CoordinatorSchemeParts): Promise
       return { next: relaySignatures(group, survivors, bodies(AgreeBody, c.answers), at.step) };
     }
     case 'reveal':
-      return openSum(p, group, c, at.step);
+      return openSum(p, group, c, at.step, ahead);
     default:
       return at satisfies never;
   }
@@ -189,7 +212,13 @@ function relaySignatures(
   return toAll(sites, numberOf('reveal', step), agreeing, { survivors, signatures });
 }
 
-async function openSum(p: CoordinatorSchemeParts, group: Group, c: Close, step: number): Promise<PhaseResult> {
+async function openSum(
+  p: CoordinatorSchemeParts,
+  group: Group,
+  c: Close,
+  step: number,
+  ahead: SummedAhead,
+): Promise<PhaseResult> {
   const keys = bodies(KeysBody, await c.earlier(0));
   const shares = bodies(SharesBody, await c.earlier(1));
   const before = await c.earlier(beforeStep(step));
@@ -205,6 +234,7 @@ async function openSum(p: CoordinatorSchemeParts, group: Group, c: Close, step: 
     shares,
     uploads,
     reveals: bodies(RevealBody, c.answers),
+    summed: await ahead.take(c, step, uploads),
   });
   const contributors = sorted(uploads.keys());
   const sum = codec.decode(words, contributors.length);

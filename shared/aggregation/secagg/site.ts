@@ -246,10 +246,13 @@ async function reveal({ p, plan, group, downlink }: Turn, secret: Secret, step: 
   const roster = await rosterOf(p, plan);
   const signers = Object.entries(signatures);
   const known = new Set(survivors);
-  for (const [siteId, signature] of signers) {
+  for (const [siteId] of signers)
     if (!known.has(siteId)) throw new FedError('SIGNATURE_INVALID', `${siteId} signs for a sum it is not in`);
-    await verifySurvivors(roster, siteId, plan, group.context, step, survivors, signature);
-  }
+  await Promise.all(
+    signers.map(([siteId, signature]) =>
+      verifySurvivors(roster, siteId, plan, group.context, step, survivors, signature),
+    ),
+  );
   const agreeing = new Set([p.siteId, ...signers.map(([siteId]) => siteId)]).size;
   if (agreeing < group.agreeing)
     throw new FedError('SURVIVORS_TOO_FEW', `${agreeing} sites have signed the list, at least ${group.agreeing} must`);

@@ -26,6 +26,22 @@ export interface Masked {
   /** Masked updates that are in. */
   readonly uploads: ReadonlyMap<string, PhaseAnswer>;
   readonly reveals: ReadonlyMap<string, RevealBody>;
+  /** What `maskedSum` made of the uploads, where it was called before; changed here. */
+  readonly summed: Uint32Array | null;
+}
+
+/**
+ * The sum of the uploads as they came, modulo 2^32: [length]. It hides what is in it like each of them.
+ * @throws {FedError} STORE_CORRUPT, UPDATE_SHAPE
+ */
+export async function maskedSum({ uploads, length, width }: Pick<Masked, 'uploads' | 'length' | 'width'>) {
+  const sum = new Uint32Array(length);
+  for (const siteId of [...uploads.keys()].sort()) {
+    const tensor = uploads.get(siteId)?.tensor;
+    if (!tensor) throw new FedError('STORE_CORRUPT', `site=${siteId}: no upload`);
+    await addPacked(sum, tensor, width);
+  }
+  return sum;
 }
 
 /**
@@ -34,12 +50,7 @@ export interface Masked {
  * @throws {FedError} ROUND_VOID when too few shares are there; SHARE_INVALID when they do not fit together.
  */
 export async function unmaskedSum(m: Masked): Promise<Uint32Array> {
-  const sum = new Uint32Array(m.length);
-  for (const siteId of [...m.uploads.keys()].sort()) {
-    const tensor = m.uploads.get(siteId)?.tensor;
-    if (!tensor) throw new FedError('STORE_CORRUPT', `site=${siteId}: no upload`);
-    await addPacked(sum, tensor, m.width);
-  }
+  const sum = m.summed ?? (await maskedSum(m));
   const left: Mask[] = [...m.uploads.keys()].map((siteId) => ({ seed: seedOf(m, siteId), sign: -1 }));
   left.push(...masksOfGone(m));
   // A few at a time: other requests are answered in between.
