@@ -28,6 +28,7 @@ import { Tap } from '../support/round-hand.ts';
 const PUBLIC_NUMBERS = {
   'where the run and the log stand': ['attempt', 'phase', 'round', 'rounds', 'resumedAt', 'index', 'version', 'timeMs', 'size', 'from'],
   'lengths of what is sent, which follow from the policy': ['bytes', 'have', 'credit', 'offset', 'length'],
+  'how long a question may wait, the same at every site': ['waitMs'],
   'the plan': ['deadlineMs', 'declarers', 'discriminatorSteps', 'counts', 'step', 'of', 'steps', 'share'],
   'the policy': ['clipNorm', 'delta', 'noiseMultiplier', 'sampleRate', 'sensitivity', 'limit', 'atMost'],
   'the ledger: what was charged, whatever the data': ['epsilon', 'entries', 'count'],
