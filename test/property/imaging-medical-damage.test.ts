@@ -39,12 +39,16 @@ test('400 damaged DICOM and NIfTI files are decoded or refused by name, never wo
 
 // CharLS before https://github.com/team-charls/charls/pull/334 does not come to an end on some damaged streams, in WebAssembly,
 // where nothing but the end of the thread stops it. These two bytes of the stream, and one behind it, are enough.
-test.skipIf(medicalDataAbsent)('a stream that its decoder never ends with costs its time and its thread, and the next file is decoded', async () => {
-  const { name, bytes } = (await damageCorpus()).find((file) => file.name === 'JLSL_08_07_0_1F.dcm')!;
-  const pool = new DecodePool({ settings, threads: 1, timeoutMs: 10_000 });
-  const endless = pool.decodeBytes(mutated(bytes, `${name} 2334`), name);
-  const next = pool.decodeBytes(bytes, name);
-  await expect(endless).rejects.toThrow(/IMAGE_UNREADABLE: it took longer than 10 s/);
-  expect((await next).units).toHaveLength(1);
-  await pool.close();
-}, 120_000);
+test.skipIf(medicalDataAbsent)(
+  'a stream that its decoder never ends with costs its time and its thread, and the next file is decoded',
+  async () => {
+    const { name, bytes } = (await damageCorpus()).find((file) => file.name === 'JLSL_08_07_0_1F.dcm')!;
+    const pool = new DecodePool({ settings, threads: 1, timeoutMs: 10_000 });
+    const endless = pool.decodeBytes(mutated(bytes, `${name} 2334`), name);
+    const next = pool.decodeBytes(bytes, name);
+    await expect(endless).rejects.toThrow(/IMAGE_UNREADABLE: it took longer than 10 s/);
+    expect((await next).units).toHaveLength(1);
+    await pool.close();
+  },
+  120_000,
+);
