@@ -1,4 +1,5 @@
 /** One process of `pooled.ts`: the coordinator, or a site. Speaks over Node's IPC channel; times are of one clock. */
+import { EMPTY_CHAIN } from '../shared/audit/chain.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -143,6 +144,7 @@ async function takePart(siteId: string, invite: string): Promise<void> {
     },
     ledger: new Ledger(join(folder, 'ledger.sqlite')),
     outbox: new Outbox(join(folder, 'outbox.sqlite')),
+    leftOut: () => EMPTY_CHAIN,
     computation,
   });
   await agent.run();

@@ -2,6 +2,7 @@
  * Any number of sites and a coordinator in one process, for research. Nothing is short-cut but the network: the same
  * coordinator, agents, ledgers, outboxes, signatures, schemes and log; calls go through `directLink`.
  */
+import { EMPTY_CHAIN } from '../shared/audit/chain.ts';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -120,6 +121,8 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
         bounds: boundsOf(o.policy),
         ledger,
         outbox,
+        // Nobody withdraws from a simulation.
+        leftOut: () => EMPTY_CHAIN,
         computation: oneAtATime(computation, turns),
         onEvent: (event) => o.onSiteEvent?.(siteId, event),
       });

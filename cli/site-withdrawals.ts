@@ -1,6 +1,8 @@
 /** `site withdrawals`: who is left out at this site, and what opens the commitments to that in the consortium's log. */
+import { existsSync } from 'node:fs';
 import { opensTo, leftOutSalt, type LeftOutOpening } from '../shared/audit/left-out.ts';
-import { bodyOf } from '../shared/audit/jws-body.ts';
+import { readStatement } from '../shared/audit/statement.ts';
+import { FedError } from '../shared/errors.ts';
 import { EpsilonStatement } from '../shared/protocol/round-messages.ts';
 import { leftOutKey } from '../site-agent/left-out.ts';
 import { Outbox } from '../site-agent/shell/outbox.ts';
@@ -12,7 +14,8 @@ import { outboxPath, type SiteFolder } from './site-folder.ts';
 export interface OpenedStatement {
   /** Index in the log. */
   readonly entry: number;
-  readonly timeMs: number;
+  /** When the site signed it, by its own clock, to the second. */
+  readonly signedMs: number;
   /** Null where it opens to nothing that this list ever was. */
   readonly opening: LeftOutOpening | null;
 }
@@ -32,34 +35,40 @@ export interface WithdrawalsReport {
 
 /**
  * @param exported - an exported audit folder of this site's run; only what `audit verify` holds true is worth opening.
- * @throws {FedError} STORE_CORRUPT when the list's chain does not hold; PARAMETER_INVALID when `exported` is no audit folder.
+ * @throws {FedError} STORE_CORRUPT when the list's chain does not hold, or the outbox is not there; PARAMETER_INVALID when `exported` is no audit folder.
  */
 export async function withdrawalsReport(folder: SiteFolder, exported?: string): Promise<WithdrawalsReport> {
   const { siteId } = folder.enrolment;
   const list = new Withdrawals(withdrawalsPath(folder.ledger), null);
-  const entries = list.entries.map(({ previous: _, ...rest }) => rest);
+  const { entries } = list;
   if (exported === undefined) return { siteId, list: entries, statements: null, wrong: [] };
-  const outbox = new Outbox(outboxPath(folder.dir));
+  const audit = new AuditFolder(exported);
+  const path = outboxPath(folder.dir);
+  // Looked for before it is opened, which would make another, with another key.
+  if (!existsSync(path))
+    throw new FedError('STORE_CORRUPT', `${path} is not here: it has the key that opens statements`);
+  const outbox = new Outbox(path);
   try {
-    const statements = await opened(new AuditFolder(exported), siteId, list, leftOutKey(outbox));
-    return { siteId, list: entries, statements, wrong: wrongIn(statements) };
+    const { statements, wrong } = await opened(audit, siteId, list, leftOutKey(outbox));
+    return { siteId, list: entries, statements, wrong: [...wrong, ...wrongIn(statements, entries)] };
   } finally {
     outbox.close();
   }
 }
 
-async function opened(
-  audit: AuditFolder,
-  siteId: string,
-  list: Withdrawals,
-  key: Uint8Array,
-): Promise<OpenedStatement[]> {
-  const found: OpenedStatement[] = [];
-  for await (const { index, timeMs, body } of audit.entriesOf('epsilon-statement')) {
-    const statement = body.siteId === siteId ? EpsilonStatement.safeParse(bodyOf(body.statement)).data : undefined;
-    if (statement !== undefined) found.push({ entry: index, timeMs, opening: openingOf(statement, list, key) });
+async function opened(audit: AuditFolder, siteId: string, list: Withdrawals, key: Uint8Array) {
+  const statements: OpenedStatement[] = [];
+  const wrong: string[] = [];
+  for await (const { index, body } of audit.entriesOf('epsilon-statement')) {
+    if (body.siteId !== siteId) continue;
+    const claimed = readStatement(body.statement);
+    const statement = EpsilonStatement.safeParse(claimed?.body).data;
+    const signedMs = 1000 * Number(claimed?.iat);
+    if (statement === undefined || !Number.isSafeInteger(signedMs)) wrong.push(`entry ${index} cannot be read here`);
+    else statements.push({ entry: index, signedMs, opening: openingOf(statement, list, key) });
   }
-  return found;
+  if (statements.length === 0) wrong.push(`the log has no statement of ${siteId} that can be read: nothing is shown`);
+  return { statements, wrong };
 }
 
 /** The latest state of the list that fits: it mostly is the last one. */
@@ -72,18 +81,33 @@ function openingOf(statement: EpsilonStatement, list: Withdrawals, key: Uint8Arr
   return null;
 }
 
-function wrongIn(statements: readonly OpenedStatement[]): string[] {
+/** What a list and a statement may be apart by a clock that was set in between, in milliseconds. */
+const SLACK_MS = 60_000;
+
+/** A date in the list is the site's own word: statements on both sides of it hold it to what it can have been. */
+function wrongIn(statements: readonly OpenedStatement[], list: readonly WithdrawalEntry[]): string[] {
   const wrong: string[] = [];
   let most = 0;
-  for (const { entry, opening } of statements) {
-    if (opening === null) wrong.push(`entry ${entry} was signed over another list, or with another outbox`);
-    else if (opening.list.size < most) wrong.push(`entry ${entry} was signed over ${opening.list.size} entries, an earlier one over ${most}`); // prettier-ignore
-    most = Math.max(most, opening?.list.size ?? 0);
+  for (const { entry, signedMs, opening } of statements) {
+    if (opening === null) {
+      wrong.push(`entry ${entry} was signed over another list, or with another outbox`);
+      continue;
+    }
+    const { size } = opening.list;
+    if (size < most) wrong.push(`entry ${entry} was signed over ${size} entries, an earlier one over ${most}`);
+    most = Math.max(most, size);
+    const backdated = list.find((e) => e.index >= size && e.timeMs < signedMs - SLACK_MS);
+    if (backdated)
+      wrong.push(`${backdated.index} of the list is dated before entry ${entry}, which was signed without it`);
+    const postdated = list.find((e) => e.index < size && e.timeMs > signedMs + SLACK_MS);
+    if (postdated) wrong.push(`${postdated.index} of the list is dated after entry ${entry}, which was signed over it`);
   }
   return wrong;
 }
 
-const day = (ms: number): string => new Date(ms).toISOString().slice(0, 16).replace('T', ' ');
+/** Beyond what a date can be, the number itself. */
+const day = (ms: number): string =>
+  Math.abs(ms) > 8.64e15 ? `${ms} ms` : new Date(ms).toISOString().slice(0, 16).replace('T', ' ');
 
 export function withdrawalsText(r: WithdrawalsReport): string {
   const listed = r.list.map(
@@ -92,17 +116,16 @@ export function withdrawalsText(r: WithdrawalsReport): string {
   return [
     `Private: this names patients. For ${r.siteId}, and for whoever audits it here.`,
     '',
-    listed.length === 0 ? 'Nobody was ever left out.' : 'Who was left out, and who came back:',
+    listed.length === 0 ? 'The list is empty.' : 'Who was left out, and who came back:',
     ...listed,
     ...(r.statements === null ? [] : ['', ...openedText(r.statements, r.wrong)]),
   ].join('\n');
 }
 
 function openedText(statements: readonly OpenedStatement[], wrong: readonly string[]): string[] {
-  if (statements.length === 0) return ['The log has no statement of this site.'];
-  const lines = statements.map(({ entry, timeMs, opening }) => {
+  const lines = statements.map(({ entry, signedMs, opening }) => {
     const stood = opening === null ? 'does not open' : `the list had ${opening.list.size} entries`;
-    return `  log entry ${entry}, ${day(timeMs)}: ${stood}`;
+    return `  log entry ${entry}, ${day(signedMs)}: ${stood}`;
   });
   const verdict =
     wrong.length === 0

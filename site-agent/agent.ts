@@ -3,7 +3,7 @@ import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
 import { siteScheme } from '../shared/aggregation/registry.ts';
 import { Bell, Stopped } from '../shared/bell.ts';
 import { sha256Hex } from '../shared/audit/canonical.ts';
-import { type ChainHead, EMPTY_CHAIN } from '../shared/audit/chain.ts';
+import type { ChainHead } from '../shared/audit/chain.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
@@ -52,8 +52,8 @@ export interface SiteAgentOptions {
   readonly scheme?: SiteScheme;
   /** The roster this site was shown when it joined: no plan may go back behind it. */
   readonly joinedRoster?: RosterSeen;
-  /** Where the list of patients who are left out stands; without one, as a list that is empty. */
-  readonly leftOut?: () => ChainHead;
+  /** Where the list of patients who are left out stands: `EMPTY_CHAIN` where a site can have none. */
+  readonly leftOut: () => ChainHead;
   /** Thumbprints of signing keys this site had before: the log names them up to where they were changed. */
   readonly formerKeys?: readonly string[];
   /** A store of this site's own for downloads, nothing else in it: a file store lets them outlive a restart. */
@@ -128,7 +128,7 @@ export class SiteAgent {
       computation: o.computation,
       ledger: o.ledger,
       outbox: o.outbox,
-      leftOut: o.leftOut ?? (() => EMPTY_CHAIN),
+      leftOut: o.leftOut,
       roster,
       blobs: o.blobs ?? new MemoryBlobStore(),
       maxGeneratorBytes: o.maxGeneratorBytes ?? 256 * 1024 * 1024,
@@ -239,8 +239,10 @@ export class SiteAgent {
     const statement: DeclineStatement = { siteId, runId, round, attempt, code, planSha256: sha256Hex(work.plan) };
     const o = { typ: DECLINE_TYP, audience: CONSORTIUM, nowMs: clock.now() };
     const signature = await signJson(keys, statement, o);
+    // Which of its files a site cannot read says what files it has: that a list of withdrawals is among them, for one.
+    const said = code === 'STORE_CORRUPT' ? 'the site failed' : detail;
     try {
-      await link.call('round.decline', { runId, round, attempt, code, detail: detail.slice(0, 2000), signature });
+      await link.call('round.decline', { runId, round, attempt, code, detail: said.slice(0, 2000), signature });
     } catch (error) {
       // Lost or too late: the same plan will be declined again, or there will be another.
       if (!(error instanceof FedError)) throw error;

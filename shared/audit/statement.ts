@@ -10,6 +10,8 @@ export interface Claimed {
   readonly body: unknown;
   readonly iss: unknown;
   readonly aud: unknown;
+  /** Seconds since 1970, by the signer's clock. */
+  readonly iat: unknown;
   readonly jws: string;
 }
 
@@ -23,8 +25,8 @@ export function readStatement(jws: string): Claimed | null {
     return null;
   }
   if (typeof envelope !== 'object' || envelope === null) return null;
-  const { body, iss, aud } = envelope as Record<string, unknown>;
-  return body === undefined ? null : { body, iss, aud, jws };
+  const { body, iss, aud, iat } = envelope as Record<string, unknown>;
+  return body === undefined ? null : { body, iss, aud, iat, jws };
 }
 
 const kids = new WeakMap<PublicSigningKey, string>();

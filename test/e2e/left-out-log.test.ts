@@ -13,10 +13,18 @@ import { EpsilonStatement } from '../../shared/protocol/round-messages.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { Withdrawals, withdrawalsPath } from '../../site-agent/shell/withdrawals.ts';
 import { AuditFolder } from '../../cli/audit/read-folder.ts';
+import { directLink } from '../../shared/protocol/direct-link.ts';
+import { overheard } from '../support/overheard.ts';
+import { Tap } from '../support/round-hand.ts';
+import { agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { codeOf } from '../support/wire-rig.ts';
 import { exportedRun, handedOver } from '../support/audit-rig.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'veilgan-left-out-'));
 afterAll(() => rmSync(folder, { recursive: true }));
+/** By the clock that the agents sign with. */
+const NOW = new ManualClock().now();
 const MARK = 'MRN-8086-CONSENT';
 const entry = (patient: string) => ({ patient, issuer: '', reason: 'consent', what: 'withdrawn' }) as const;
 
@@ -28,7 +36,7 @@ test('statements open to the list as it was then; another list and another outbo
   const outbox = new Outbox(outboxPath(folder));
   let asked = 0;
   const leftOut = () => {
-    if (++asked === 3) list.note(entry(MARK), 1);
+    if (++asked === 3) list.note(entry(MARK), NOW);
     return list.head;
   };
   const { cast } = await exportedRun(exported, {
@@ -55,19 +63,53 @@ test('statements open to the list as it was then; another list and another outbo
     );
   }
 
-  // Dated back, and chained anew: what was signed over the true list does not open.
+  // Withdrawn after the run, and dated back to before it, at the end of the true chain: every statement opens, and none is later.
   const honest = readFileSync(path, 'utf8');
+  new Withdrawals(path, null).note(entry('late'), NOW - 86_400_000);
+  const late = await withdrawalsReport(site, exported);
+  expect(late.statements!.every((s) => s.opening !== null)).toBe(true);
+  expect(late.wrong[0]).toMatch(/^1 of the list is dated before entry \d+, which was signed without it/);
+  writeFileSync(path, honest);
+  // Dated back, and chained anew: what was signed over the true list does not open.
   const [{ hash: _, ...first }] = new Withdrawals(path, null).entries;
   const unsealed = { ...first, timeMs: 0 };
   const forged = { ...unsealed, hash: hashJson(unsealed) };
   writeFileSync(path, JSON.stringify({ version: 1, entries: [forged] }));
-  expect((await withdrawalsReport(site, exported)).wrong[0]).toMatch(/^entry \d+ was signed over another list/);
+  expect((await withdrawalsReport(site, exported)).wrong.join()).toMatch(/entry \d+ was signed over another list/);
   // Taken away: as if nobody had ever withdrawn.
   rmSync(path);
   const without = await withdrawalsReport(site, exported);
-  expect(withdrawalsText(without)).toMatch(/Nobody was ever left out[^]*does not open[^]*WRONG: entry/);
+  expect(withdrawalsText(without)).toMatch(/The list is empty[^]*does not open[^]*WRONG: entry/);
   // Another outbox has another key.
   writeFileSync(path, honest);
   const moved = { ...site, dir: mkdtempSync(join(folder, 'moved-')) };
+  expect(await codeOf(withdrawalsReport(moved, exported))).toBe('STORE_CORRUPT');
+  new Outbox(outboxPath(moved.dir)).close();
   expect(stood(await withdrawalsReport(moved, exported)).every((size) => size === undefined)).toBe(true);
+});
+
+test('a list that cannot be read stops the site, and nobody hears that there is one', async () => {
+  const policy = testPolicy({ rounds: 1 });
+  const cast = castOf(4);
+  const tap = new Tap();
+  const coordinator = coordinatorOf(cast, policy, { onEvent: tap.hear });
+  const [said, own]: string[][] = [[], []];
+  const path = withdrawalsPath(join(folder, 'broken.sqlite'));
+  writeFileSync(path, 'no list');
+  const agents = [...cast.sites.keys()].map((siteId, i) => {
+    const link = overheard(directLink(coordinator, siteId), (what) => said.push(JSON.stringify(what)));
+    const broken = {
+      leftOut: () => new Withdrawals(path, null).head,
+      onEvent: (e: object) => own.push(JSON.stringify(e)),
+    };
+    return agentOf(cast, policy, siteId, link, i === 0 ? broken : {});
+  });
+  const running = coordinator.run();
+  const [first, ...others] = agents.map((a) => a.run());
+  expect(await codeOf(first)).toBe('STORE_CORRUPT');
+  expect(own.join()).toMatch(/withdrawn/);
+  expect(said.join()).toMatch(/STORE_CORRUPT/);
+  expect(said.join()).not.toMatch(/withdr|broken/i);
+  await Promise.all([coordinator.stop(), ...agents.map((a) => a.stop())]);
+  await Promise.all([running, ...others]);
 });
