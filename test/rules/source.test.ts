@@ -66,7 +66,9 @@ test('positive controls: each rule finds what it is for', () => {
   );
   const paths = MACHINE_FOLDERS.map((folder) => file('README.md', `see ${folder}somebody/veilgan`));
   expect(offenders(paths, namesMachine)).toHaveLength(MACHINE_FOLDERS.length);
-  const innocent = MACHINE_FOLDERS.map((folder) => file('a.ts', `from '.${folder}x.ts'`));
+  const innocent = MACHINE_FOLDERS.flatMap((name) => [`from '.${name}x.ts'`, `e2e${name}test`]).map((text) =>
+    file('a', text),
+  );
   expect(offenders(innocent, namesMachine)).toEqual([]);
   const host = `"resolved": "https:${'//'}${'registry'}.example.org/zod.tgz"`;
   expect(offenders([file('package-lock.json', host), file('.npmrc', `${'registry'}=x`)], namesRegistry)).toHaveLength(
