@@ -23,10 +23,8 @@ export interface OpenedStatement {
 /** Private: it names patients. */
 export interface WithdrawalsReport {
   readonly siteId: string;
-  readonly list: readonly Pick<
-    WithdrawalEntry,
-    'index' | 'timeMs' | 'what' | 'patient' | 'issuer' | 'reason' | 'hash'
-  >[];
+  /** With the hashes that chain it, so that a head can be worked out again. */
+  readonly list: readonly WithdrawalEntry[];
   /** Null where no exported log was named. */
   readonly statements: readonly OpenedStatement[] | null;
   /** One sentence each: a list that was changed behind the log's back, or an outbox that is not the run's. */
@@ -35,7 +33,8 @@ export interface WithdrawalsReport {
 
 /**
  * @param exported - an exported audit folder of this site's run; only what `audit verify` holds true is worth opening.
- * @throws {FedError} STORE_CORRUPT when the list's chain does not hold, or the outbox is not there; PARAMETER_INVALID when `exported` is no audit folder.
+ * @throws {FedError} STORE_CORRUPT when the list's chain does not hold, or the outbox is not there; PARAMETER_INVALID when
+ *   `exported` is no audit folder.
  */
 export async function withdrawalsReport(folder: SiteFolder, exported?: string): Promise<WithdrawalsReport> {
   const { siteId } = folder.enrolment;

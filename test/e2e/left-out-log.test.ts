@@ -34,6 +34,14 @@ test('statements open to the list as it was then; another list and another outbo
   const path = withdrawalsPath(site.ledger);
   const list = new Withdrawals(path, null);
   const outbox = new Outbox(outboxPath(folder));
+  // Another site has dated an entry to the day after.
+  const other = { dir: mkdtempSync(join(folder, 'b-')), enrolment: { siteId: 'site-b' } };
+  const siteB = { ...other, ledger: join(other.dir, 'ledger.sqlite') } as SiteFolder;
+  const early = {
+    list: new Withdrawals(withdrawalsPath(siteB.ledger), null),
+    outbox: new Outbox(outboxPath(siteB.dir)),
+  };
+  early.list.note(entry(MARK), NOW + 86_400_000);
   let asked = 0;
   const leftOut = () => {
     if (++asked === 3) list.note(entry(MARK), NOW);
@@ -41,9 +49,13 @@ test('statements open to the list as it was then; another list and another outbo
   };
   const { cast } = await exportedRun(exported, {
     rounds: 4,
-    agentsOf: (siteId) => (siteId === 'site-a' ? { outbox, leftOut } : {}),
+    agentsOf: (siteId) => {
+      if (siteId === 'site-a') return { outbox, leftOut };
+      return siteId === 'site-b' ? { outbox: early.outbox, leftOut: () => early.list.head } : {};
+    },
   });
   outbox.close();
+  early.outbox.close();
   expect((await verifyFolder(exported, { keys: handedOver(cast) })).verdict).toBe('verified');
   expect(readFileSync(join(exported, 'log.jsonl'), 'utf8')).not.toMatch(/MRN-8086|withdr/i);
 
@@ -62,6 +74,19 @@ test('statements open to the list as it was then; another list and another outbo
       body.siteId === 'site-a' ? true : null,
     );
   }
+
+  // An auditor works the head out again from what is shown.
+  const heads = report.list.map(({ hash: _, ...rest }) => hashJson(rest));
+  expect(heads).toEqual(report.list.map((e) => e.hash));
+  expect(report.statements!.at(-1)!.opening!.list).toEqual({ size: 1, head: heads[0] });
+  expect((await withdrawalsReport(siteB, exported)).wrong[0]).toMatch(
+    /^0 of the list is dated after entry \d+, which was signed over it/,
+  );
+  // A log without a word of this site shows nothing, and says so.
+  const stranger = { ...site, enrolment: { siteId: 'site-z' } } as SiteFolder;
+  expect((await withdrawalsReport(stranger, exported)).wrong).toEqual([
+    expect.stringContaining('no statement of site-z'),
+  ]);
 
   // Withdrawn after the run, and dated back to before it, at the end of the true chain: every statement opens, and none is later.
   const honest = readFileSync(path, 'utf8');
