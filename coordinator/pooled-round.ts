@@ -111,9 +111,11 @@ async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): 
     // The fakes' part is worked out while the sites work out theirs.
     await work.beginWith(record.participants);
     record = await tools.collect(p, record);
-    if (record.status === 'void') return null;
-    const result = await tools.closePhase(p, record);
-    if (result === null) return null;
+    const result = record.status === 'void' ? null : await tools.closePhase(p, record);
+    if (result === null) {
+      await work.finish();
+      return null;
+    }
     if ('sum' in result) throw new FedError('STORE_CORRUPT', 'one sum in a round of pooled steps');
     if (!('step' in result)) {
       record = await tools.enterNext(p, record, result.next);
@@ -172,11 +174,15 @@ class Ahead {
   beforeNext(chores: () => Promise<void>): void {
     this.#chores = chores;
   }
-  async #load() {
-    const { store, blobs, runId } = this.#p;
+  /** Does what has waited: also where the attempt is void, and there are no next fakes. */
+  async finish(): Promise<void> {
     const chores = this.#chores;
     this.#chores = async () => undefined;
     await chores();
+  }
+  async #load() {
+    const { store, blobs, runId } = this.#p;
+    await this.finish();
     const { run, generator } = await store.transaction(async (tx) => {
       const of = await tx.run(runId);
       return { run: of, generator: of === null ? null : await tx.generator(runId, of.round) };

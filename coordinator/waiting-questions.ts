@@ -30,11 +30,11 @@ export class WaitingQuestions {
    */
   async answer(siteId: string, waitMs: number, look: () => Promise<NextReply>): Promise<NextReply> {
     this.letGo(siteId);
-    const question = { bell: new Bell(), over: waitMs === 0 };
+    const question: Question = { bell: new Bell(), over: waitMs === 0, listening: false };
     const until = this.#clock.now() + waitMs;
     this.#here.set(siteId, question);
     try {
-      if (this.#without.delete(siteId)) await question.bell.wait(0, until, this.#clock, this.#signal);
+      if (this.#without.delete(siteId)) await this.#wait(question, 0, until);
       for (;;) {
         const { rings } = question.bell;
         const reply = await look();
@@ -42,13 +42,22 @@ export class WaitingQuestions {
         // What has changed while it was looked up was announced to nobody but this question.
         if (question.bell.rings !== rings) continue;
         if (question.over || this.#clock.now() >= until) return reply;
-        await question.bell.wait(rings, until, this.#clock, this.#signal);
+        await this.#wait(question, rings, until);
       }
     } catch (error) {
       if (error instanceof Stopped) return { kind: 'idle' };
       throw error;
     } finally {
       if (this.#here.get(siteId) === question) this.#here.delete(siteId);
+    }
+  }
+
+  async #wait(question: Question, seen: number, untilMs: number): Promise<void> {
+    question.listening = true;
+    try {
+      await question.bell.wait(seen, untilMs, this.#clock, this.#signal);
+    } finally {
+      question.listening = false;
     }
   }
 
@@ -74,9 +83,10 @@ export class WaitingQuestions {
   wake(): ReadonlySet<string> {
     this.#wakes += 1;
     this.#without.clear();
-    const woken = new Set(this.#here.keys());
+    // One that is being looked up may come back with what it found before this change: that site is told, too.
+    const listening = [...this.#here].filter(([, question]) => question.listening).map(([siteId]) => siteId);
     for (const { bell } of this.#here.values()) bell.ring();
-    return woken;
+    return new Set(listening);
   }
 
   /** This site's question does not wait any longer. */
@@ -93,4 +103,6 @@ interface Question {
   readonly bell: Bell;
   /** It is answered with whatever is found next. */
   over: boolean;
+  /** It waits, and hears the next change; not while it is looked up. */
+  listening: boolean;
 }

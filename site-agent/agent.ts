@@ -201,7 +201,9 @@ export class SiteAgent {
         return { done: true, outcome: reply.outcome };
       }
       // The answer was held back for as long; if not, there was a reason, and to ask at once would be to ask without end.
-      if (reply.kind === 'idle') return { done: false, waitMs: askedAt + this.#pollMs - this.#p.clock.now() };
+      // A clock that was set back in between makes it no longer.
+      if (reply.kind === 'idle')
+        return { done: false, waitMs: Math.min(this.#pollMs, askedAt + this.#pollMs - this.#p.clock.now()) };
       if (reply.kind === 'witness') {
         const own = new OwnStatements(this.#p.siteId);
         const memory = await followLog({ ...this.#p, observe: own.observe }, reply.runId, reply.checkpoint);

@@ -64,7 +64,8 @@ test('what changes while a question is looked up is not missed, also by one that
     let looks = 0;
     const asked = ask('north', waitMs, () => (looks++ === 0 ? found.promise : Promise.resolve(state.now)));
     state.now = NEWS;
-    expect([...questions.wake()]).toEqual(['north']);
+    // It may come back with something older: its site is told as well.
+    expect([...questions.wake()]).toEqual([]);
     found.resolve(IDLE);
     await asked.done;
     expect(asked.reply).toEqual(NEWS);
