@@ -134,7 +134,7 @@ function memorisationSection(m: Memorisation): Said {
   return {
     title: 'Memorisation: do they repeat reference images',
     paragraphs: [
-      `Distances of pixels to the nearest reference image, beside the same of test images, which cannot be copies. It speaks of memorisation where the generator was trained on the reference. ${percent(m.copyShare)} of the synthetic images are nearer to a reference image than 99 in 100 test images are (1 % for fresh images, 100 % for copies). Meehan’s test: ${figure(m.copyingZ, 1)} standard deviations; below -3 is copying, far above 0 means unlike the reference.`,
+      `Distances of pixels to the nearest reference image, beside the same of test images, which cannot be copies. It speaks of memorisation where the generator was trained on the reference. ${percent(m.copyShare)} of the synthetic images are nearer to a reference image than 99 in 100 test images are, or equal to one (1 % for fresh images, 100 % for copies). Meehan’s test: ${figure(m.copyingZ, 1)} standard deviations; below -3 is copying, far above 0 means unlike the reference.`,
     ],
     table: {
       head: ['', 'synthetic', 'test images'],

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 import { FedError } from '../shared/errors.ts';
 import { readArrayDataset } from '../shared/imaging/array-dataset.ts';
 import type { LabelledImages } from '../shared/imaging/images.ts';
@@ -31,6 +31,11 @@ export async function readPublicSet(
   if (publicTestSet === null)
     throw new FedError('PARAMETER_INVALID', `${file} is not measured on: the run's policy calls no real images public (evaluation.publicTestSet is null)`); // prettier-ignore
   const { source, sha256 } = publicTestSet;
+  if (sha256 !== undefined && !/\.npz$/i.test(file))
+    throw new FedError(
+      'PARAMETER_INVALID',
+      `${file}: the policy's digest is of one file with its labels; name an .npz`,
+    );
   const found = await digestOf(file, sha256 !== undefined);
   if (found !== sha256)
     throw new FedError('PARAMETER_INVALID', `${file} is not the set that the policy calls public: its SHA-256 is ${found}, not ${sha256}`); // prettier-ignore
@@ -43,7 +48,10 @@ export async function readPublicSet(
 async function digestOf(file: string, wanted: boolean): Promise<string | undefined> {
   const hash = createHash('sha256');
   try {
-    await access(file);
+    await access(file, constants.R_OK);
+    // A folder is one of idx files, and never an .npz.
+    if (/\.npz$/i.test(file) && !(await stat(file)).isFile())
+      throw Object.assign(new Error('no file'), { code: 'EISDIR' });
     if (!wanted) return undefined;
     for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
   } catch (error) {

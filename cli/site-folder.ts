@@ -8,7 +8,8 @@
  * | `policy.json` | the policy as it was when the site joined; every plan is held against it |
  * | `bounds.json` | the site's own bounds: yours to edit |
  * | `ledger.sqlite` | what was done to the images, before it was done; elsewhere when joined with `--ledger` |
- * | `outbox.sqlite`, `downloads/` | what was made and may have to be sent again; generators |
+ * | `ledger.sqlite.withdrawn.json` | who is left out, by name; beside the ledger |
+ * | `outbox.sqlite`, `downloads/` | what was made and may have to be sent again, and the key that opens what the log says of withdrawals; generators |
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';

@@ -232,9 +232,9 @@ const uses = ({ metrics }: Facts): Question[] => [
 
 const metricBlocks = (metrics: Facts['metrics']): (string | Block)[] =>
   metrics.length === 0
-    ? ['Not by us: no images were declared public to measure anything on, so that nothing is known of what these are worth for a task.'] // prettier-ignore
+    ? ['Not by us: no public images were given to measure anything on, so that nothing is known of what these are worth for a task.'] // prettier-ignore
     : [
-        'For what was measured when they were drawn, on images that were declared public:',
+        'For what was measured when they were drawn, on images that the policy calls public:',
         table(
           ['measure', 'value', 'on', 'what it says'],
           metrics.map((m) => [m.name, m.value === null ? 'none' : number(m.value, 4), m.on, m.say]),

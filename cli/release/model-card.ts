@@ -34,14 +34,14 @@ export function modelCard(f: Facts, card: GeneratorCard): Document {
       {
         title: 'Factors and evaluation data',
         blocks: [
-          text('No attribute of patients was known in training, so that no factor but the class can be reported. Everything below was measured on images declared public; nothing private was looked at.'), // prettier-ignore
+          text('No attribute of patients was known in training, so that no factor but the class can be reported. Everything below was measured on images that the policy calls public; nothing private was looked at.'), // prettier-ignore
         ],
       },
       {
         title: 'Metrics',
         blocks:
           f.metrics.length === 0
-            ? [text('None: no images were declared public to measure on.')]
+            ? [text('None: no public images were given to measure on.')]
             : [
                 table(
                   ['measure', 'value', 'on', 'what it says'],

@@ -31,7 +31,11 @@ const DROWNED = 2;
 function pooledWith(policy: CheckedPolicy, siteId: string | undefined) {
   const { pooled, sites, aggregation } = policy;
   if (policy.placement !== 'pooled' || pooled === undefined) return { patients: 0, joined: 0, longer: 1 };
-  const named = Object.keys(sites ?? {}).filter((id) => id !== siteId);
+  const all = Object.keys(sites ?? {});
+  // Who asks before joining is one of those named, the largest for all that is known: the others then help least.
+  const own =
+    siteId ?? all.toSorted((a, b) => samplingOf(policy, b).patientsAtMost - samplingOf(policy, a).patientsAtMost)[0];
+  const named = all.filter((id) => id !== own);
   const others = named.length > 0 ? named.map((id) => samplingOf(policy, id)) : Array.from({ length: aggregation.minSites - 1 }, () => samplingOf(policy)); // prettier-ignore
   const sum = (of: (s: SiteSampling) => number) => others.reduce((total, s) => total + of(s), 0);
   const invited = others.length + 1;

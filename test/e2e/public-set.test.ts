@@ -1,5 +1,5 @@
 /** Real images are measured on where the run's policy calls them public, and nowhere else: figures on them are in no ledger. */
-import { writeFileSync } from 'node:fs';
+import { writeFileSync, mkdirSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readPublicSet } from '../../cli/public-set.ts';
 import { sha256Hex } from '../../shared/audit/canonical.ts';
@@ -38,7 +38,12 @@ test('refused: no set is called public, another file than that one, no file', as
   for (const sha256 of [undefined, digest]) {
     const named = policy({ source, ...(sha256 && { sha256 }) });
     await expect(readPublicSet(root.at('none.npz'), named)).rejects.toThrow(/PARAMETER_INVALID.*cannot be read/);
+    mkdirSync(root.at('folder.npz'), { recursive: true });
+    await expect(readPublicSet(root.at('folder.npz'), named)).rejects.toThrow(/PARAMETER_INVALID.*cannot be read/);
   }
+  // A digest of images would leave the labels beside them to whoever put them there.
+  const idx = readPublicSet(root.at('t10k-images-idx3-ubyte'), policy({ source, sha256: digest }));
+  await expect(idx).rejects.toThrow(/PARAMETER_INVALID.*name an .npz/);
 });
 
 test('neither export nor release measures on what a policy does not call public', async () => {

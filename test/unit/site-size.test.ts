@@ -61,3 +61,14 @@ test('delta that is not below one in the patients is named, and no mechanism is 
   const many = Math.ceil(2 / privacy.delta);
   expect(siteSize(policy, undefined, many, [many]).sentences.join(' ')).toContain('is not below one in');
 });
+
+test('pooled steps before joining: of the sites that a policy names one is the site that asks, not one more', () => {
+  const pooled = loadPolicyText(readFileSync(new URL('../../policies/demo-pooled.json', import.meta.url), 'utf8'), {
+    availableSchemes: ['secagg'],
+  });
+  const { sampleRate, expectedBatch, maxBatch } = samplingOf(pooled);
+  const own = { sampleRate, expectedBatch, maxBatch, classes: pooled.model.classes };
+  const named = { ...pooled, sites: { a: own, b: own, c: own } };
+  expect(siteSize(named, undefined, 30, [30]).step).toBe(siteSize(pooled, undefined, 30, [30]).step);
+  expect(siteSize(named, 'b', 30, [30]).step).toBe(siteSize(pooled, undefined, 30, [30]).step);
+});
