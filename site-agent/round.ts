@@ -14,20 +14,12 @@ import type { PrivacyEvent } from '../shared/dp/event.ts';
 import { FedError } from '../shared/errors.ts';
 import type { PublicSigningKey } from '../shared/identity/jwk.ts';
 import type { SiteKeys } from '../shared/identity/keys.ts';
-import { CONSORTIUM, signJson, verifyJson } from '../shared/identity/signed.ts';
-import { deepFreeze } from '../shared/policy/freeze.ts';
+import { CONSORTIUM, signJson } from '../shared/identity/signed.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import type { CoordinatorLink } from '../shared/protocol/link.ts';
-import { RoundPlan } from '../shared/protocol/plan.ts';
+import type { RoundPlan } from '../shared/protocol/plan.ts';
 import type { AdoptionStatement, EpsilonStatement, NextReply, TensorRef } from '../shared/protocol/round-messages.ts';
-import {
-  ADOPTION_TYP,
-  ANSWER_TYP,
-  EPSILON_TYP,
-  FakesReport,
-  PLAN_TYP,
-  statementOf,
-} from '../shared/protocol/round-messages.ts';
+import { ADOPTION_TYP, ANSWER_TYP, EPSILON_TYP, FakesReport, statementOf } from '../shared/protocol/round-messages.ts';
 import { downloadTensor, uploadTensor, type UploadOptions } from '../shared/protocol/tensor-transfer.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { SOFTWARE } from '../shared/software.ts';
@@ -39,6 +31,7 @@ import { decideMove, takeFor } from './core/session.ts';
 import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
 import { stateLeftOut } from './left-out.ts';
+import type { ReadPlan } from './plan-reader.ts';
 import { takePooledPhase, type ToSeal } from './pooled-round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox, StoredAnswer } from './shell/outbox.ts';
@@ -50,8 +43,7 @@ export interface SiteParts {
   readonly keys: SiteKeys;
   /** Pinned when the site joined. */
   readonly coordinatorKey: PublicSigningKey;
-  /** Verifies and parses a plan. @throws {FedError} SIGNATURE_INVALID, MESSAGE_INVALID */
-  readonly readPlan: (jws: string) => Promise<RoundPlan>;
+  readonly readPlan: ReadPlan;
   /** Thumbprints of this site's keys before its own of now. */
   readonly formerKeys: readonly string[];
   readonly link: CoordinatorLink;
@@ -139,18 +131,6 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   outbox.forgetBefore(runId, plan.round);
   p.emit({ kind: 'round-joined', round: plan.round, attempt: plan.attempt, steps: plan.discriminatorSteps });
   return plan;
-}
-
-/** Reads plans that this key has signed; the same bytes, which come with every phase, are read once. */
-export function planReader(key: PublicSigningKey): SiteParts['readPlan'] {
-  let last: { readonly jws: string; readonly plan: RoundPlan } | null = null;
-  return async (jws) => {
-    if (last?.jws === jws) return last.plan;
-    const { body } = await verifyJson(jws, key, { typ: PLAN_TYP, audience: CONSORTIUM, schema: RoundPlan });
-    deepFreeze(body);
-    last = { jws, plan: body };
-    return body;
-  };
 }
 
 /** What this plan will still be charged: steps that are done, for this attempt or an earlier one, are paid for. */

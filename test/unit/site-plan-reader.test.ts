@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createSigningKeys } from '../../shared/identity/keys.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
-import { planReader } from '../../site-agent/round.ts';
+import { planReader } from '../../site-agent/plan-reader.ts';
 import { Hand, Tap } from '../support/round-hand.ts';
 import { castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
 import { codeOf } from '../support/wire-rig.ts';
