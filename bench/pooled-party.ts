@@ -1,5 +1,5 @@
 /** One process of `pooled.ts`: the coordinator, or a site. Speaks over Node's IPC channel; times are of one clock. */
-import { EMPTY_CHAIN } from '../shared/audit/chain.ts';
+import { NO_ENTRIES } from '../shared/audit/chain.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -144,7 +144,7 @@ async function takePart(siteId: string, invite: string): Promise<void> {
     },
     ledger: new Ledger(join(folder, 'ledger.sqlite')),
     outbox: new Outbox(join(folder, 'outbox.sqlite')),
-    leftOut: () => EMPTY_CHAIN,
+    leftOut: () => NO_ENTRIES,
     computation,
   });
   await agent.run();

@@ -2,7 +2,7 @@
  * Any number of sites and a coordinator in one process, for research. Nothing is short-cut but the network: the same
  * coordinator, agents, ledgers, outboxes, signatures, schemes and log; calls go through `directLink`.
  */
-import { EMPTY_CHAIN } from '../shared/audit/chain.ts';
+import { NO_ENTRIES } from '../shared/audit/chain.ts';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -122,7 +122,7 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
         ledger,
         outbox,
         // Nobody withdraws from a simulation.
-        leftOut: () => EMPTY_CHAIN,
+        leftOut: () => NO_ENTRIES,
         computation: oneAtATime(computation, turns),
         onEvent: (event) => o.onSiteEvent?.(siteId, event),
       });

@@ -9,6 +9,7 @@ import { SiteAgent } from '../site-agent/agent.ts';
 import { openComputation } from '../site-agent/open-computation.ts';
 import { HOLD_OUT_KEY_BYTES } from '../site-agent/core/hold-out.ts';
 import type { SiteEvent } from '../site-agent/events.ts';
+import { requireLeftOutWhole } from '../site-agent/left-out.ts';
 import { withoutPatients } from '../site-agent/imaging/private-images.ts';
 import { readPrivateImages } from '../site-agent/imaging/read-dataset.ts';
 import { connect, type LinkState } from '../site-agent/shell/connection.ts';
@@ -43,8 +44,8 @@ export type AgentEvent =
 
 /**
  * @returns the exit code: 0 when the run is over.
- * @throws {FedError} BOUNDS_EXCEEDED, BUDGET_EXHAUSTED, DATASET_INVALID, ENGINE_MISSING: before anything is said to the
- *   coordinator.
+ * @throws {FedError} BOUNDS_EXCEEDED, BUDGET_EXHAUSTED, DATASET_INVALID, ENGINE_MISSING, STORE_CORRUPT: before anything is said to
+ *   the coordinator.
  */
 export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<number> {
   const { dir, enrolment, keys, policy } = folder;
@@ -67,6 +68,9 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
   const images = withoutPatients(read.images, withdrawals);
   tell({ kind: 'data-read', unit: images.patientsKnown ? 'patient' : 'image' });
   const outbox = open.adopt(new Outbox(outboxPath(dir)), (b) => b.close());
+  const leftOut = () => withdrawals.chain;
+  // Before the coordinator hears of this site. The agent looks again at every plan, step and statement.
+  requireLeftOutWhole({ outbox, leftOut });
   const holdOutKey = outbox.secret('hold-out', HOLD_OUT_KEY_BYTES, secureBytes);
   const parts = { engine, policy, siteId, images, random: secureBytes, holdOutKey };
   const computation = open.adopt(await openComputation(parts), (c) => c.dispose());
@@ -102,7 +106,7 @@ export async function runSite(folder: SiteFolder, o: SiteRunOptions): Promise<nu
       bounds,
       ledger,
       outbox,
-      leftOut: () => withdrawals.head,
+      leftOut,
       computation,
       joinedRoster,
       formerKeys: enrolment.formerKeys ?? [],

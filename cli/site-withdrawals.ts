@@ -1,12 +1,13 @@
 /** `site withdrawals`: who is left out at this site, and what opens the commitments to that in the consortium's log. */
 import { existsSync } from 'node:fs';
+import { type Chain, headAt } from '../shared/audit/chain.ts';
 import { opensTo, leftOutSalt, type LeftOutOpening } from '../shared/audit/left-out.ts';
 import { readStatement } from '../shared/audit/statement.ts';
 import { FedError } from '../shared/errors.ts';
 import { EpsilonStatement } from '../shared/protocol/round-messages.ts';
 import { leftOutKey } from '../site-agent/left-out.ts';
 import { Outbox } from '../site-agent/shell/outbox.ts';
-import { type WithdrawalEntry, Withdrawals, withdrawalsPath } from '../site-agent/shell/withdrawals.ts';
+import { chainOf, type WithdrawalEntry, Withdrawals, withdrawalsPath } from '../site-agent/shell/withdrawals.ts';
 import { AuditFolder } from './audit/read-folder.ts';
 import { outboxPath, type SiteFolder } from './site-folder.ts';
 
@@ -38,8 +39,8 @@ export interface WithdrawalsReport {
  */
 export async function withdrawalsReport(folder: SiteFolder, exported?: string): Promise<WithdrawalsReport> {
   const { siteId } = folder.enrolment;
-  const list = new Withdrawals(withdrawalsPath(folder.ledger), null);
-  const { entries } = list;
+  // Read once: a patient may be withdrawn meanwhile.
+  const { entries } = new Withdrawals(withdrawalsPath(folder.ledger), null);
   if (exported === undefined) return { siteId, list: entries, statements: null, wrong: [] };
   const audit = new AuditFolder(exported);
   const path = outboxPath(folder.dir);
@@ -48,14 +49,14 @@ export async function withdrawalsReport(folder: SiteFolder, exported?: string): 
     throw new FedError('STORE_CORRUPT', `${path} is not here: it has the key that opens statements`);
   const outbox = new Outbox(path);
   try {
-    const { statements, wrong } = await opened(audit, siteId, list, leftOutKey(outbox));
+    const { statements, wrong } = await opened(audit, siteId, chainOf(entries), leftOutKey(outbox));
     return { siteId, list: entries, statements, wrong: [...wrong, ...wrongIn(statements, entries)] };
   } finally {
     outbox.close();
   }
 }
 
-async function opened(audit: AuditFolder, siteId: string, list: Withdrawals, key: Uint8Array) {
+async function opened(audit: AuditFolder, siteId: string, list: Chain, key: Uint8Array) {
   const statements: OpenedStatement[] = [];
   const wrong: string[] = [];
   for await (const { index, body } of audit.entriesOf('epsilon-statement')) {
@@ -71,10 +72,12 @@ async function opened(audit: AuditFolder, siteId: string, list: Withdrawals, key
 }
 
 /** The latest state of the list that fits: it mostly is the last one. */
-function openingOf(statement: EpsilonStatement, list: Withdrawals, key: Uint8Array): LeftOutOpening | null {
+function openingOf(statement: EpsilonStatement, list: Chain, key: Uint8Array): LeftOutOpening | null {
   const salt = leftOutSalt(key, statement.leftOut.nonce);
-  for (let size = list.entries.length; size >= 0; size--) {
-    const opening = { salt, list: list.headAt(size) };
+  for (let size = list.size; size >= 0; size--) {
+    const head = headAt(list, size);
+    if (head === null) continue;
+    const opening = { salt, list: head };
     if (opensTo(statement.leftOut, statement, opening)) return opening;
   }
   return null;

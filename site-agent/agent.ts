@@ -3,7 +3,7 @@ import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
 import { siteScheme } from '../shared/aggregation/registry.ts';
 import { Bell, Stopped } from '../shared/bell.ts';
 import { sha256Hex } from '../shared/audit/canonical.ts';
-import type { ChainHead } from '../shared/audit/chain.ts';
+import type { Chain } from '../shared/audit/chain.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FedError } from '../shared/errors.ts';
@@ -53,8 +53,8 @@ export interface SiteAgentOptions {
   readonly scheme?: SiteScheme;
   /** The roster this site was shown when it joined: no plan may go back behind it. */
   readonly joinedRoster?: RosterSeen;
-  /** Where the list of patients who are left out stands: `EMPTY_CHAIN` where a site can have none. */
-  readonly leftOut: () => ChainHead;
+  /** The list of patients who are left out, as it is now: `NO_ENTRIES` where a site can have none. */
+  readonly leftOut: () => Chain;
   /** Thumbprints of signing keys this site had before: the log names them up to where they were changed. */
   readonly formerKeys?: readonly string[];
   /** A store of this site's own for downloads, nothing else in it: a file store lets them outlive a restart. */

@@ -16,6 +16,7 @@ import { claimedKid, CONSORTIUM, signJson, verifyJson } from '../shared/identity
 import type { NextReply } from '../shared/protocol/round-messages.ts';
 import type { GateComputation } from './core/computation.ts';
 import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
+import { requireLeftOutWhole } from './left-out.ts';
 import { charge, fetchTensor, type SiteParts, stateEpsilon } from './round.ts';
 import { cosign, followLog } from './witness.ts';
 
@@ -63,6 +64,7 @@ async function makeAnswer(p: SiteParts, question: GateQuestion, { released }: As
   const { outbox, ledger, budget, lifetime, terms } = p;
   const { candidate } = question;
   const { runId, policySha256 } = candidate;
+  requireLeftOutWhole(p);
   const gate = requireExpected(p, question);
   const kept = outbox.gate(runId);
   const sha256 = candidateSha256(candidate);

@@ -6,7 +6,7 @@
 import type { SiteScheme } from '../shared/aggregation/aggregation.ts';
 import { packFloat32, packUpdate, unpackFloat32, unpackUpdate } from '../shared/aggregation/clear.ts';
 import { sha256Hex } from '../shared/audit/canonical.ts';
-import type { ChainHead } from '../shared/audit/chain.ts';
+import type { Chain } from '../shared/audit/chain.ts';
 import { requireWitnesses } from '../shared/audit/witness.ts';
 import { Stopped } from '../shared/bell.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -30,7 +30,7 @@ import type { SiteComputation } from './core/computation.ts';
 import { decideMove, takeFor } from './core/session.ts';
 import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
-import { stateLeftOut } from './left-out.ts';
+import { requireLeftOutWhole, stateLeftOut } from './left-out.ts';
 import type { ReadPlan } from './plan-reader.ts';
 import { takePooledPhase, type ToSeal } from './pooled-round.ts';
 import type { Ledger } from './shell/ledger.ts';
@@ -57,8 +57,8 @@ export interface SiteParts {
   readonly computation: SiteComputation;
   readonly ledger: Ledger;
   readonly outbox: Outbox;
-  /** Where this site's list of patients who are left out stands now. Private: statements carry a commitment to it. */
-  readonly leftOut: () => ChainHead;
+  /** This site's list of patients who are left out, as it is now. Private: statements carry a commitment to it. */
+  readonly leftOut: () => Chain;
   readonly roster: RosterKeeper;
   readonly blobs: BlobStore;
   readonly maxGeneratorBytes: number;
@@ -118,6 +118,7 @@ async function acceptPlan(p: SiteParts, work: Work): Promise<RoundPlan> {
   checkPlan({ ...p, plan, planSha256, memory });
   p.requireBounds();
   requireLedgerWhole(p, runId);
+  requireLeftOutWhole(p);
   if (shownPlan !== null) return plan;
 
   await witnessPlan(p, plan);
@@ -196,7 +197,10 @@ async function fetchCritic(p: SiteParts, plan: RoundPlan, work: Work): Promise<F
   return critic;
 }
 
-/** Puts an entry into the ledger; only then may the step it pays for begin. */
+/**
+ * Puts an entry into the ledger; only then may the step it pays for begin. The step leaves out whom the list names now.
+ * @throws {FedError} BUDGET_EXHAUSTED; STORE_CORRUPT when that list went back.
+ */
 export function charge(
   p: SiteParts,
   plan: Pick<RoundPlan, 'runId' | 'round'>,
@@ -206,6 +210,7 @@ export function charge(
   const { terms, budget, lifetime, clock } = p;
   const { runId, round } = plan;
   const { policySha256 } = terms;
+  requireLeftOutWhole(p);
   p.ledger.charge({ runId, policySha256, round, step, event, budget, lifetime, timeMs: clock.now() });
 }
 
@@ -290,7 +295,7 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal):
 }
 type AnswerBody = Parameters<typeof statementOf>[2]['body'];
 
-/** What the ledger holds for this run, signed. */
+/** What the ledger holds for this run, signed. @throws {FedError} STORE_CORRUPT when the list of who is left out went back. */
 export async function stateEpsilon(p: SiteParts, plan: Pick<RoundPlan, 'runId' | 'policySha256'>): Promise<string> {
   const { siteId, ledger, budget, keys, clock } = p;
   const { epsilon, entries } = ledger.spent(plan.runId, budget);

@@ -15,6 +15,8 @@ import { FakesReport } from '../../shared/protocol/round-messages.ts';
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS witnessed (run TEXT PRIMARY KEY, memory TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS stated (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, head TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS stated_left_out
+  (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, head TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS adopted (run TEXT PRIMARY KEY, software TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS roster (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER, digest TEXT, text TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -110,15 +112,18 @@ export class Outbox {
     this.#run('INSERT OR REPLACE INTO witnessed VALUES (?, ?)', runId, JSON.stringify(memory));
   }
 
+  /** A secret of this site's, where it was made. */
+  keptSecret(name: string): Uint8Array | null {
+    return bytesOf(this.#get('SELECT value FROM secrets WHERE name = ?', name)?.['value']);
+  }
   /** A secret of this site's, made when it is first asked for and the same from then on. */
   secret(name: string, bytes: number, random: RandomBytes): Uint8Array {
-    const kept = () => bytesOf(this.#get('SELECT value FROM secrets WHERE name = ?', name)?.['value']);
-    const before = kept();
+    const before = this.keptSecret(name);
     if (before !== null) return before;
     const fresh = new Uint8Array(bytes);
     random(fresh);
     this.#run('INSERT OR IGNORE INTO secrets VALUES (?, ?)', name, fresh);
-    return kept() ?? fresh;
+    return this.keptSecret(name) ?? fresh;
   }
 
   /** The candidate that this site judges in this run, and its answer once it is made; null before it was asked. */
@@ -170,6 +175,19 @@ export class Outbox {
     const sql =
       'INSERT INTO stated VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE SET size = excluded.size, head = excluded.head WHERE excluded.size > size';
     this.#run(sql, head.size, head.head);
+  }
+
+  /** Where its list of patients who are left out stood, in the furthest state that this site has committed to; null before. */
+  statedLeftOut(): ChainHead | null {
+    const row = this.#get('SELECT size, head FROM stated_left_out');
+    return row === undefined ? null : ChainHead.parse({ size: row['size'], head: row['head'] });
+  }
+  /** Durable when this returns: only then may a statement be signed over it. The caller has checked that it does not go back. */
+  putStatedLeftOut(head: ChainHead): void {
+    const kept = this.statedLeftOut();
+    // Most statements are over the list of the one before: they cost no sync of the disk.
+    if (kept?.size === head.size && kept.head === head.head) return;
+    this.#run('INSERT OR REPLACE INTO stated_left_out VALUES (1, ?, ?)', head.size, head.head);
   }
 
   /** Whether this site has taken up any plan yet. */

@@ -9,7 +9,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, s
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { hashJson } from '../../shared/audit/canonical.ts';
-import { type ChainHead, EMPTY_CHAIN } from '../../shared/audit/chain.ts';
+import { type Chain, EMPTY_CHAIN } from '../../shared/audit/chain.ts';
 import { FedError } from '../../shared/errors.ts';
 import { Sha256Hex } from '../../shared/protocol/plan.ts';
 import { patientIdHash } from '../imaging/dicom/identity.ts';
@@ -34,6 +34,12 @@ const Entry = z.strictObject({
 export type WithdrawalEntry = z.infer<typeof Entry>;
 type Entry = WithdrawalEntry;
 const File = z.strictObject({ version: z.literal(1), entries: z.array(Entry) });
+
+/** Entries of a list as a chain of hashes. */
+export const chainOf = (entries: readonly WithdrawalEntry[]): Chain => ({
+  size: entries.length,
+  hashAt: (index) => entries[index]?.hash ?? null,
+});
 
 /** Where the list of a ledger lies: it goes with the ledger from run to run. */
 export const withdrawalsPath = (ledger: string): string => `${ledger}.withdrawn.json`;
@@ -66,15 +72,9 @@ export class Withdrawals implements LeftOut {
     return this.#names.has(patient);
   }
 
-  /** Where the list stands. Private: only a commitment to it leaves the site. */
-  get head(): ChainHead {
-    this.#catchUp();
-    return this.headAt(this.#entries.length);
-  }
-
-  /** Where the list stood when it had so many entries. Private. */
-  headAt(size: number): ChainHead {
-    return size === 0 ? EMPTY_CHAIN : { size, head: this.#entries[size - 1].hash };
+  /** The list as it is now, as a chain that does not change under the reader. Private: only a commitment to its head leaves the site. */
+  get chain(): Chain {
+    return chainOf(this.entries);
   }
 
   /** All of it, in order. Private. */

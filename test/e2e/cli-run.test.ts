@@ -1,5 +1,7 @@
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { LEFT_OUT_WENT_BACK } from '../../site-agent/left-out.ts';
+import { withdrawalsPath } from '../../site-agent/shell/withdrawals.ts';
 import {
   cli,
   killAll,
@@ -105,6 +107,12 @@ test('a run from join to end: status, ledger and check say what was done', async
     4,
     expect.stringMatching(/^STORE_CORRUPT: .*outbox.sqlite is not here/),
   ]);
+
+  // A list that went back is found before anybody is dialled: no coordinator runs now.
+  cpSync(at('plain', 'north'), at('plain', 'back'), { recursive: true });
+  rmSync(withdrawalsPath(at('plain', 'back', 'ledger.sqlite')));
+  const back = await cli('site', 'run', '--dir', at('plain', 'back'), '--data', at('north.npz'), '--threads', '1');
+  expect([back.code, sentence(back)]).toEqual([4, `STORE_CORRUPT: ${LEFT_OUT_WENT_BACK}`]);
 
   // A site that comes again later hears that all is over, from a coordinator that was started again.
   const again = coordinatorRun('plain');

@@ -10,6 +10,7 @@ import { hashJson } from '../../shared/audit/canonical.ts';
 import { opensTo } from '../../shared/audit/left-out.ts';
 import { bodyOf } from '../../shared/audit/jws-body.ts';
 import { EpsilonStatement } from '../../shared/protocol/round-messages.ts';
+import type { SiteAgentOptions } from '../../site-agent/agent.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { Withdrawals, withdrawalsPath } from '../../site-agent/shell/withdrawals.ts';
 import { AuditFolder } from '../../cli/audit/read-folder.ts';
@@ -42,16 +43,15 @@ test('statements open to the list as it was then; another list and another outbo
     outbox: new Outbox(outboxPath(siteB.dir)),
   };
   early.list.note(entry(MARK), NOW + 86_400_000);
-  let asked = 0;
-  const leftOut = () => {
-    if (++asked === 3) list.note(entry(MARK), NOW);
-    return list.head;
+  let stated = 0;
+  const onEvent: SiteAgentOptions['onEvent'] = (e) => {
+    if (e.kind === 'epsilon' && ++stated === 2) list.note(entry(MARK), NOW);
   };
   const { cast } = await exportedRun(exported, {
     rounds: 4,
     agentsOf: (siteId) => {
-      if (siteId === 'site-a') return { outbox, leftOut };
-      return siteId === 'site-b' ? { outbox: early.outbox, leftOut: () => early.list.head } : {};
+      if (siteId === 'site-a') return { outbox, leftOut: () => list.chain, onEvent };
+      return siteId === 'site-b' ? { outbox: early.outbox, leftOut: () => early.list.chain } : {};
     },
   });
   outbox.close();
@@ -124,7 +124,7 @@ test('a list that cannot be read stops the site, and nobody hears that there is 
   const agents = [...cast.sites.keys()].map((siteId, i) => {
     const link = overheard(directLink(coordinator, siteId), (what) => said.push(JSON.stringify(what)));
     const broken = {
-      leftOut: () => new Withdrawals(path, null).head,
+      leftOut: () => new Withdrawals(path, null).chain,
       onEvent: (e: object) => own.push(JSON.stringify(e)),
     };
     return agentOf(cast, policy, siteId, link, i === 0 ? broken : {});

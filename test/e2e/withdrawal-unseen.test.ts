@@ -67,7 +67,7 @@ async function run(name: string, withdraw: boolean) {
       const ledger = new Ledger(':memory:');
       ledgers.set(siteId, ledger);
       const onEvent = (event: object) => events.push(textOf(event));
-      const leftOut = () => list.head;
+      const leftOut = () => list.chain;
       return agentOf(cast, policy, siteId, link, { computation, ledger, bounds, onEvent, leftOut });
     }),
   );

@@ -47,7 +47,13 @@ export function enter(
   o: Partial<SiteAgentOptions> = {},
 ): Player {
   const events: SiteEvent[] = [];
-  const agent = agentOf(cast, policy, siteId, coordinator, { ...o, onEvent: (e) => events.push(e) });
+  const agent = agentOf(cast, policy, siteId, coordinator, {
+    ...o,
+    onEvent: (e) => {
+      events.push(e);
+      o.onEvent?.(e);
+    },
+  });
   const running = agent.run();
   running.catch(() => undefined);
   return { siteId, events, running, stop: () => agent.stop() };

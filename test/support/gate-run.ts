@@ -1,5 +1,5 @@
 /** A whole run of three sites on real networks, from the moments to the verdict of the release gate, in one process. */
-import { EMPTY_CHAIN } from '../../shared/audit/chain.ts';
+import { NO_ENTRIES } from '../../shared/audit/chain.ts';
 import { Coordinator } from '../../coordinator/coordinator.ts';
 import type { CoordinatorEvent } from '../../coordinator/events.ts';
 import { GanGeneratorTrainer } from '../../coordinator/gan-generator-trainer.ts';
@@ -67,7 +67,7 @@ export async function gatedRun({ engine, policy, sites, ...o }: GatedRun) {
     const agent = new SiteAgent({
       ...{ siteId, keys: cast.sites.get(siteId)!, coordinatorKey: publicPart(cast.coordinator.signing) },
       ...{ link: directLink(coordinator, siteId), policy, bounds: testBounds, ledger, outbox, computation },
-      leftOut: () => EMPTY_CHAIN,
+      leftOut: () => NO_ENTRIES,
     });
     agents.push(agent.run());
   }

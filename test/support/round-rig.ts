@@ -2,7 +2,7 @@
  * A whole run on cheap stubs: a discriminator is a hash, a generator a short vector, so that a round takes milliseconds.
  * Everything else is the real thing: policy, keys, signatures, stores, ledgers, links.
  */
-import { EMPTY_CHAIN } from '../../shared/audit/chain.ts';
+import { NO_ENTRIES } from '../../shared/audit/chain.ts';
 import { readFileSync } from 'node:fs';
 import { Coordinator } from '../../coordinator/coordinator.ts';
 import type { CoordinatorOptions } from '../../coordinator/coordinator.ts';
@@ -275,7 +275,7 @@ export function agentOf(
     bounds: testBounds,
     ledger: new Ledger(':memory:'),
     outbox: new Outbox(':memory:'),
-    leftOut: () => EMPTY_CHAIN,
+    leftOut: () => NO_ENTRIES,
     computation: new StubComputation(siteId, policy),
     ...o,
   });

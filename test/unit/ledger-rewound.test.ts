@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { EMPTY_CHAIN } from '../../shared/audit/chain.ts';
+import { type Chain, EMPTY_CHAIN } from '../../shared/audit/chain.ts';
 import { sha256Hex } from '../../shared/audit/canonical.ts';
-import { type LedgerChain, ledgerRewound } from '../../site-agent/core/ledger-rewound.ts';
+import { ledgerRewound } from '../../site-agent/core/ledger-rewound.ts';
 
 /** A chain of `size` entries; histories with different names part where they are told to. */
 const hash = (index: number, partsAt = Infinity, name = ''): string =>
   sha256Hex(`entry ${index}${index >= partsAt ? name : ''}`);
-const chain = (size: number, partsAt?: number, name?: string): LedgerChain => ({
+const chain = (size: number, partsAt?: number, name?: string): Chain => ({
   size,
   hashAt: (index) => (index >= 0 && index < size ? hash(index, partsAt, name) : null),
 });
@@ -38,7 +38,7 @@ describe('what a site stated of its ledger', () => {
   });
 
   test('positive control: comparing lengths alone would miss that', () => {
-    const byLength = (stated: { size: number }, ledger: LedgerChain) => ledger.size < stated.size;
+    const byLength = (stated: { size: number }, ledger: Chain) => ledger.size < stated.size;
     const grown = chain(12, 8, ' after the copy was put back');
     expect(byLength(headOf(10), grown)).toBe(false);
     expect(ledgerRewound(headOf(10), grown)).toMatch(/^entry 9 of the ledger is [0-9a-f]{64}/);
