@@ -5,7 +5,7 @@ import { opensTo, leftOutSalt, type LeftOutOpening } from '../shared/audit/left-
 import { readStatement } from '../shared/audit/statement.ts';
 import { FedError } from '../shared/errors.ts';
 import { EpsilonStatement } from '../shared/protocol/round-messages.ts';
-import { leftOutKey } from '../site-agent/left-out.ts';
+import { keptLeftOutKey } from '../site-agent/left-out.ts';
 import { Outbox } from '../site-agent/shell/outbox.ts';
 import { chainOf, type WithdrawalEntry, Withdrawals, withdrawalsPath } from '../site-agent/shell/withdrawals.ts';
 import { AuditFolder } from './audit/read-folder.ts';
@@ -34,8 +34,8 @@ export interface WithdrawalsReport {
 
 /**
  * @param exported - an exported audit folder of this site's run; only what `audit verify` holds true is worth opening.
- * @throws {FedError} STORE_CORRUPT when the list's chain does not hold, or the outbox is not there; PARAMETER_INVALID when
- *   `exported` is no audit folder.
+ * @throws {FedError} STORE_CORRUPT when the list's chain does not hold, or the outbox is not there or has no key to what this
+ *   site stated; PARAMETER_INVALID when `exported` is no audit folder.
  */
 export async function withdrawalsReport(folder: SiteFolder, exported?: string): Promise<WithdrawalsReport> {
   const { siteId } = folder.enrolment;
@@ -49,15 +49,16 @@ export async function withdrawalsReport(folder: SiteFolder, exported?: string): 
     throw new FedError('STORE_CORRUPT', `${path} is not here: it has the key that opens statements`);
   const outbox = new Outbox(path);
   try {
-    const { statements, wrong } = await opened(audit, siteId, chainOf(entries), leftOutKey(outbox));
+    const { statements, wrong } = await opened(audit, siteId, chainOf(entries), outbox);
     return { siteId, list: entries, statements, wrong: [...wrong, ...wrongIn(statements, entries)] };
   } finally {
     outbox.close();
   }
 }
 
-async function opened(audit: AuditFolder, siteId: string, list: Chain, key: Uint8Array) {
+async function opened(audit: AuditFolder, siteId: string, list: Chain, outbox: Outbox) {
   const statements: OpenedStatement[] = [];
+  let key: Uint8Array | null = null;
   const wrong: string[] = [];
   for await (const { index, body } of audit.entriesOf('epsilon-statement')) {
     if (body.siteId !== siteId) continue;
@@ -65,7 +66,11 @@ async function opened(audit: AuditFolder, siteId: string, list: Chain, key: Uint
     const statement = EpsilonStatement.safeParse(claimed?.body).data;
     const signedMs = 1000 * Number(claimed?.iat);
     if (statement === undefined || !Number.isSafeInteger(signedMs)) wrong.push(`entry ${index} cannot be read here`);
-    else statements.push({ entry: index, signedMs, opening: openingOf(statement, list, key) });
+    else {
+      // Asked for when there is something to open: a site that has signed nothing yet has no key.
+      key ??= keptLeftOutKey(outbox);
+      statements.push({ entry: index, signedMs, opening: openingOf(statement, list, key) });
+    }
   }
   if (statements.length === 0) wrong.push(`the log has no statement of ${siteId} that can be read: nothing is shown`);
   return { statements, wrong };

@@ -11,6 +11,7 @@ import { opensTo } from '../../shared/audit/left-out.ts';
 import { bodyOf } from '../../shared/audit/jws-body.ts';
 import { EpsilonStatement } from '../../shared/protocol/round-messages.ts';
 import type { SiteAgentOptions } from '../../site-agent/agent.ts';
+import { leftOutKey } from '../../site-agent/left-out.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { Withdrawals, withdrawalsPath } from '../../site-agent/shell/withdrawals.ts';
 import { AuditFolder } from '../../cli/audit/read-folder.ts';
@@ -19,6 +20,7 @@ import { overheard } from '../support/overheard.ts';
 import { Tap } from '../support/round-hand.ts';
 import { agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
 import { ManualClock } from '../support/manual-clock.ts';
+import { refusalOf } from '../support/glue-rig.ts';
 import { codeOf } from '../support/wire-rig.ts';
 import { exportedRun, handedOver } from '../support/audit-rig.ts';
 
@@ -105,11 +107,29 @@ test('statements open to the list as it was then; another list and another outbo
   rmSync(path);
   const without = await withdrawalsReport(site, exported);
   expect(withdrawalsText(without)).toMatch(/The list is empty[^]*does not open[^]*WRONG: entry/);
+  // What is shown and what opens are one list, read once.
+  writeFileSync(path, honest);
+  const reading = withdrawalsReport(site, exported);
+  rmSync(path);
+  expect((await reading).wrong).toEqual([]);
   // Another outbox has another key.
   writeFileSync(path, honest);
   const moved = { ...site, dir: mkdtempSync(join(folder, 'moved-')) };
   expect(await codeOf(withdrawalsReport(moved, exported))).toBe('STORE_CORRUPT');
   new Outbox(outboxPath(moved.dir)).close();
+  const lookedAt = async () => {
+    try {
+      return await refusalOf(() => withdrawalsReport(moved, exported));
+    } finally {
+      const another = new Outbox(outboxPath(moved.dir));
+      expect(another.keptSecret('left-out'), 'whoever only looks makes no key').toBeNull();
+      another.close();
+    }
+  };
+  expect(await lookedAt()).toMatch(/^STORE_CORRUPT: this outbox has no key that opens statements/);
+  const another = new Outbox(outboxPath(moved.dir));
+  leftOutKey(another);
+  another.close();
   expect(stood(await withdrawalsReport(moved, exported)).every((size) => size === undefined)).toBe(true);
 });
 
