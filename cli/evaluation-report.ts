@@ -101,8 +101,12 @@ const kernelText = ({ value, std, blocks }: Fidelity['onFeatures']['kernel']): s
 const MORE_ALIKE = 0.05;
 
 function diversitySection({ synthetic, real }: NonNullable<Evaluation['diversity']>): Said {
-  const alike = (s: ClassSimilarity, r: ClassSimilarity) =>
-    s.similarity - r.similarity > Math.max(MORE_ALIKE, 3 * Math.hypot(s.standardError, r.standardError));
+  const verdict = (s: ClassSimilarity, r: ClassSimilarity) => {
+    const error = Math.hypot(s.standardError, r.standardError);
+    // Two images make one pair: how much another would differ nobody knows, and an empty cell would say that all is well.
+    if (!Number.isFinite(error)) return 'too few images to tell';
+    return s.similarity - r.similarity > Math.max(MORE_ALIKE, 3 * error) ? 'more alike than real' : '';
+  };
   const say = (c: ClassSimilarity) => (c.pairs === 0 ? 'fewer than two images' : figure(c.similarity));
   return {
     title: 'Diversity: how alike images of one class are',
@@ -111,7 +115,7 @@ function diversitySection({ synthetic, real }: NonNullable<Evaluation['diversity
     ],
     table: {
       head: ['class', 'synthetic', 'real', ''],
-      rows: synthetic.map((s, k) => [s.name, say(s), say(real[k]), alike(s, real[k]) ? 'more alike than real' : '']),
+      rows: synthetic.map((s, k) => [s.name, say(s), say(real[k]), verdict(s, real[k])]),
     },
   };
 }
