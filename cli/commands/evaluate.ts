@@ -75,7 +75,8 @@ async function evaluate(o: EvaluateArguments): Promise<void> {
     throw new FedError('PARAMETER_INVALID', '--subgroups needs --subgroup-column, which names the column or the key');
   const { evaluateSets, missing } = await import('../../shared/metrics/evaluate-sets.ts');
   const sets = await readSets(o);
-  const groups = o.metrics ?? GROUP_NAMES.filter((group) => missing([group], sets) === null);
+  const drawn = { seed: 'summary', most: o.most };
+  const groups = o.metrics ?? GROUP_NAMES.filter((group) => missing([group], sets, drawn) === null);
   const subgroups =
     o.subgroupColumn === undefined
       ? {}
@@ -85,8 +86,7 @@ async function evaluate(o: EvaluateArguments): Promise<void> {
   try {
     const found = await evaluateSets(engine, sets, {
       groups,
-      seed: 'summary',
-      most: o.most,
+      ...drawn,
       ...(o.epochs === undefined ? {} : { epochs: o.epochs }),
       ...subgroups,
       around: follow.around,

@@ -101,7 +101,7 @@ export function concatImages(sets: readonly LabelledImages[]): LabelledImages {
 }
 
 /** [classNames.length] images of each class. A true count: private when the images are. */
-export function countByClass(images: LabelledImages): Int32Array {
+export function countByClass(images: Pick<LabelledImages, 'classNames' | 'labels'>): Int32Array {
   const counts = new Int32Array(images.classNames.length);
   for (const c of images.labels) counts[c]++;
   return counts;

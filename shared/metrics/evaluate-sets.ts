@@ -75,6 +75,8 @@ export interface Evaluation {
 
 /** Fewer images cannot be compared: a neighbourhood has 5. */
 const LEAST = 8;
+/** Images of a set that distances are measured on. */
+const MOST = 10_000;
 const AXES = 64;
 /** Rows that principal axes are fitted to. */
 const FITTED = 1000;
@@ -90,10 +92,10 @@ export async function evaluateSets(engine: Engine, sets: EvaluationSets, o: Eval
   const whole = [sets.synthetic, sets.test, ...(sets.reference ? [sets.reference] : [])];
   if (new Set(whole.map((s) => `${s.channels} ${s.size} ${s.classNames.join('\n')}`)).size > 1)
     throw new FedError('PARAMETER_INVALID', 'the sets differ in shape or classes');
-  const lacking = missing(o.groups, sets);
+  const lacking = missing(o.groups, sets, o);
   if (lacking) throw new FedError('PARAMETER_INVALID', lacking);
   const around = o.around ?? ((_, work) => work(() => undefined));
-  const draw = (images: LabelledImages, name: string) => drawn(images, o.most ?? 10_000, `${o.seed} ${name}`);
+  const draw = (images: LabelledImages, name: Drawn) => rowsOf(images, drawnRows(images.n, name, o));
   const [synthetic, test] = [draw(sets.synthetic, 'synthetic'), draw(sets.test, 'test')];
   const reference = sets.reference && draw(sets.reference, 'reference');
   const d = valuesPerImage(test);
@@ -161,15 +163,26 @@ export async function evaluateSets(engine: Engine, sets: EvaluationSets, o: Eval
   };
 }
 
-/** Why these groups cannot be measured on these sets; null when they can. */
-export function missing(groups: readonly MetricGroup[], sets: EvaluationSets): string | null {
+/** Why these groups cannot be measured on what is drawn of these sets; null when they can. @param o - of the evaluation. */
+export function missing(
+  groups: readonly MetricGroup[],
+  sets: EvaluationSets,
+  o: Pick<EvaluationOptions, 'seed' | 'most'>,
+): string | null {
   const needy = groups.find((group) => group === 'memorisation' || group === 'membership');
   if (needy && !sets.reference)
     return `${needy} needs real images that the generator was trained on beside those it was not (--reference)`;
   if (groups.every((group) => group === 'utility')) return null;
-  const few = [sets.synthetic, sets.test, ...(sets.reference ? [sets.reference] : [])].find(({ n }) => n < LEAST);
-  if (few) return `a set of ${few.n} images is too small for anything but utility: ${LEAST} are needed`;
-  const [ofSynthetic, ofTest] = [countByClass(sets.synthetic), countByClass(sets.test)];
+  const whole = [sets.synthetic, sets.test, ...(sets.reference ? [sets.reference] : [])];
+  const fewest = Math.min(o.most ?? MOST, ...whole.map(({ n }) => n));
+  if (fewest < LEAST) return `a set of ${fewest} images is too small for anything but utility: ${LEAST} are needed`;
+  // Of what is measured: a lot of few images may leave classes out.
+  const counts = (name: 'synthetic' | 'test') => {
+    const { labels, classNames, n } = sets[name];
+    const rows = drawnRows(n, name, o);
+    return countByClass({ classNames, labels: rows === null ? labels : Int32Array.from(rows, (row) => labels[row]) });
+  };
+  const [ofSynthetic, ofTest] = [counts('synthetic'), counts('test')];
   const alike = ofSynthetic.reduce((sum, n, k) => sum + Math.min(n, ofTest[k]), 0);
   if (groups.includes('two-sample') && alike < LEAST_TESTED)
     return `two-sample wants ${LEAST_TESTED} images of each set in classes that both have, and there are ${alike}`;
@@ -205,7 +218,8 @@ async function measureFidelity(
 ): Promise<Fidelity> {
   const d = valuesPerImage(test);
   const { axes, pixels } = await around('principal components', async () => {
-    const fitted = drawn(reference ?? test, FITTED, `${seed} axes`);
+    const from = reference ?? test;
+    const fitted = rowsOf(from, drawnRows(from.n, 'axes', { seed, most: FITTED }));
     const count = Math.min(AXES, d, fitted.n - 1);
     const components = principalComponents(fitted.pixels, d, count, seed);
     const real = await projected(engine, components, test.pixels);
@@ -248,11 +262,19 @@ async function measureFidelity(
   };
 }
 
-/** At most so many images, drawn by lot: every n-th would leave out classes, whose labels may come in turn. */
-function drawn(images: LabelledImages, most: number, seed: string): LabelledImages {
-  if (images.n <= most) return images;
-  return selectImages(images, Array.from(new PublicRandom(`drawn ${seed}`).permutation(images.n).subarray(0, most)));
+type Drawn = 'synthetic' | 'test' | 'reference' | 'axes';
+
+/**
+ * Rows of at most so many images, drawn by lot: every n-th would leave out classes, whose labels may come in turn.
+ * @returns null where a set is taken whole.
+ */
+function drawnRows(n: number, name: Drawn, o: Pick<EvaluationOptions, 'seed' | 'most'>): number[] | null {
+  const { seed, most = MOST } = o;
+  if (n <= most) return null;
+  return Array.from(new PublicRandom(`drawn ${seed} ${name}`).permutation(n).subarray(0, most));
 }
+const rowsOf = (images: LabelledImages, rows: number[] | null): LabelledImages =>
+  rows === null ? images : selectImages(images, rows);
 
 /**
  * Pixels of half of the real images, of the other half, and of synthetic ones: as many of these two, where there are, since

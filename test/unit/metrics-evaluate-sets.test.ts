@@ -11,6 +11,7 @@ import { type LabelledImages, selectImages } from '../../shared/imaging/images.t
 import { phantomImages } from '../../shared/imaging/phantom.ts';
 import { encodeImagesNpz } from '../../shared/imaging/write-dataset.ts';
 import { type Evaluation, evaluateSets, METRIC_GROUPS, missing } from '../../shared/metrics/evaluate-sets.ts';
+import { withinClassSimilarity } from '../../shared/metrics/ms-ssim.ts';
 import { PublicRandom } from '../../shared/public-random.ts';
 import { temporaryFolder } from '../support/cli-rig.ts';
 
@@ -116,19 +117,58 @@ test('sliced Wasserstein: images of the very same distribution are as far as two
 
 test('refused, by name: a group without its reference, sets too small, sets of two shapes', async () => {
   const few = selectImages(real, [0, 1, 2]);
-  expect(missing(['membership'], { synthetic: fresh, test: real })).toMatch(/membership needs .*--reference/);
-  expect(missing(['fidelity'], { synthetic: fresh, test: few })).toMatch(/3 images is too small/);
-  expect(missing(['utility'], { synthetic: fresh, test: few })).toBeNull();
+  expect(missing(['membership'], { synthetic: fresh, test: real }, options)).toMatch(/membership needs .*--reference/);
+  expect(missing(['fidelity'], { synthetic: fresh, test: few }, options)).toMatch(/3 images is too small/);
+  expect(missing(['utility'], { synthetic: fresh, test: few }, options)).toBeNull();
   const measure = (sets: Parameters<typeof missing>[1], groups: Parameters<typeof missing>[0]) =>
     evaluateSets(engine, sets, { ...options, groups });
   await expect(measure({ synthetic: fresh, test: real }, ['memorisation'])).rejects.toThrow(/PARAMETER_INVALID/);
   const onlyOf = (label: number) => selectImages(real, [...real.labels.keys()].filter((i) => real.labels[i] === label)); // prettier-ignore
   const [zero, one] = [onlyOf(0), onlyOf(1)];
-  expect(missing(['two-sample'], { synthetic: zero, test: one })).toMatch(/two-sample wants 4 .* there are 0/);
-  expect(missing(['memorisation'], { synthetic: zero, test: one, reference })).toBeNull();
+  expect(missing(['two-sample'], { synthetic: zero, test: one }, options)).toMatch(/two-sample wants 4 .* there are 0/);
+  expect(missing(['memorisation'], { synthetic: zero, test: one, reference }, options)).toBeNull();
   await expect(measure({ synthetic: fresh, test: few }, ['two-sample'])).rejects.toThrow(/PARAMETER_INVALID/);
   const other = { ...real, classNames: ['a', 'b', 'c', 'd'] };
   await expect(measure({ synthetic: fresh, test: other }, ['utility'])).rejects.toThrow(/PARAMETER_INVALID/);
+});
+
+test('what is missing is counted in what is drawn: a class that the lot left out is not there', async () => {
+  // A class that both have, and of which a lot of ten images has next to none.
+  const rare = (set: LabelledImages, label: number): LabelledImages => ({
+    ...set,
+    labels: Int32Array.from(set.labels, (_, i) => (i < 6 ? 0 : label)),
+  });
+  const sets = { synthetic: rare(fresh, 1), test: rare(real, 2) };
+  const groups = ['two-sample'] as const;
+  expect(missing(groups, sets, options)).toBeNull();
+  expect(missing(groups, sets, { ...options, most: 10 })).toMatch(/two-sample wants 4 .* there are [0-3]$/);
+  const measured = evaluateSets(engine, sets, { ...options, groups, most: 10 });
+  await expect(measured).rejects.toThrow(/PARAMETER_INVALID: two-sample wants 4/);
+  expect(missing(['fidelity'], sets, { ...options, most: 7 })).toMatch(/a set of 7 images is too small/);
+});
+
+describe('diversity in words', () => {
+  const told = (synthetic: LabelledImages) => {
+    const diversity = { synthetic: withinClassSimilarity(synthetic, { seed: 's' }), real: withinClassSimilarity(real, { seed: 's' }) }; // prettier-ignore
+    const compared = { synthetic: synthetic.n, test: real.n, reference: 0 };
+    const [section] = evaluationSections({ compared, diversity }, real.classNames);
+    return terminal([section]).split('\n').filter((line) => /(alike than real|to tell)\s*$/.test(line)); // prettier-ignore
+  };
+  const of = (label: number) => [...fresh.labels.keys()].filter((i) => fresh.labels[i] === label);
+  const others = [...fresh.labels.keys()].filter((i) => fresh.labels[i] !== 0);
+  test('positive control: a class that is one picture again and again is marked, fresh images are not', () => {
+    expect(told(fresh)).toEqual([]);
+    const collapsed = selectImages(fresh, [...others, ...of(0).map(() => of(0)[0])]);
+    expect(told(collapsed)).toEqual([expect.stringMatching(/1\.000.*more alike than real/)]);
+  });
+  test.each([
+    ['two of the same picture', [0, 0]],
+    ['two pictures', [0, 1]],
+    ['one picture', [0]],
+  ])('%s of a class are too few to tell, and say so', (_, which) => {
+    const few = selectImages(fresh, [...others, ...which.map((i) => of(0)[i])]);
+    expect(told(few)).toEqual([expect.stringContaining('too few images to tell')]);
+  });
 });
 
 describe('subgroups', () => {
