@@ -200,7 +200,10 @@ export class Desk {
     try {
       await this.#take(entry, a);
     } catch (error) {
-      if (error instanceof FedError) await this.#refused(siteId, a, error.code);
+      // Sites send an answer right behind the last chunk that it names. Where that chunk failed, by this side's full disk for
+      // one, nothing of the answer was judged: it comes again after the chunk, and the log blames nobody.
+      const judged = error instanceof FedError && error.code !== 'TENSOR_UNKNOWN';
+      if (judged) await this.#refused(siteId, a, error.code);
       throw error;
     }
     return null;
@@ -286,7 +289,7 @@ export class Desk {
     if (site?.standing === 'missed') await tx.putSite(runId, { ...site, standing: 'good' });
   }
 
-  /** A refusal is logged once per site and code. */
+  /** A refusal is logged once per site and code: of an answer that was whole. */
   async #refused(siteId: string, a: RoundAnswer, code: ErrorCode): Promise<void> {
     const { store, runId } = this.#p;
     if (a.runId !== runId) return;

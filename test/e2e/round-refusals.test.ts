@@ -4,13 +4,14 @@ import type { Coordinator, CoordinatorOptions } from '../../coordinator/coordina
 import { MemoryStore } from '../../coordinator/store/memory.ts';
 import { packFloat32 } from '../../shared/aggregation/clear.ts';
 import { headOfEntries } from '../../shared/audit/log.ts';
+import { FedError } from '../../shared/errors.ts';
 import { publicKeys, createSiteKeys } from '../../shared/identity/keys.ts';
 import { withSite, withoutSite } from '../../shared/identity/roster.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import { uploadTensor } from '../../shared/protocol/tensor-transfer.ts';
 import { Hand, Tap, passTime, planOf } from '../support/round-hand.ts';
 import { ManualClock } from '../support/manual-clock.ts';
-import { LENGTH, RUN_ID, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
+import { LENGTH, RUN_ID, agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
 import { codeOf } from '../support/wire-rig.ts';
 
 const DEADLINE = 60_000;
@@ -127,6 +128,28 @@ test('one answer of a site counts; the same again is acknowledged, another is re
   const kinds = await kindsOfLog(store);
   expect(kinds.filter((k) => k === 'answer-accepted')).toHaveLength(6);
   expect(kinds.filter((k) => k === 'refused')).toHaveLength(1);
+});
+
+test('an answer that overtook a last chunk that failed is not written down as a refusal, and is taken when it comes again', async () => {
+  const policy = testPolicy({ rounds: 1, steps: 1 });
+  const [cast, tap, store] = [castOf(3), new Tap(), new MemoryStore()];
+  const blobs = new MemoryBlobStore();
+  // A disk that is full for a moment, once for each site's first upload.
+  const failed = new Set<string>();
+  const append = blobs.append.bind(blobs);
+  blobs.append = (name, offset, data) => {
+    const site = name.split('.')[1];
+    if (!name.startsWith('up.') || failed.has(site)) return append(name, offset, data);
+    failed.add(site);
+    return Promise.reject(new FedError('INTERNAL', 'no room'));
+  };
+  const coordinator = coordinatorOf(cast, policy, { store, blobs, onEvent: tap.hear });
+  const agents = [...cast.sites.keys()].map((id) => agentOf(cast, policy, id, coordinator, { retryMs: 5 }));
+  await Promise.all([coordinator.run(), ...agents.map((agent) => agent.run())]);
+  expect(failed.size).toBe(3);
+  // They did overtake, and were told so; the log has no word of it, and the attempt was not void.
+  expect(tap.of('refused').filter((e) => e.code === 'TENSOR_UNKNOWN').length).toBeGreaterThan(0);
+  expect((await kindsOfLog(store)).filter((k) => k === 'refused' || k === 'void')).toEqual([]);
 });
 
 test('what does not fit the round, the run, the site or the protocol is refused', async () => {
