@@ -47,7 +47,7 @@ async function storeDiscriminator(
   at: Pick<DiscriminatorRecord, 'round' | 'attempt' | 'steps' | 'total'>,
 ): Promise<DiscriminatorRecord> {
   const weights = packFloat32(trainer.discriminatorWeights(state));
-  const durable = blobs.put(discriminatorBlob(runId, at.total), Buffer.concat([weights, state]));
+  const durable = blobs.put(discriminatorBlob(runId, at.total), weights, state);
   // Hashed while it is written; a failure is heard of below all the same.
   durable.catch(() => undefined);
   const record = {

@@ -7,12 +7,12 @@ import { FedError } from '../errors.ts';
  * whole, durable, never changed. One contract suite (`test/contract/wire-blob-store.test.ts`) holds for every store.
  */
 export interface BlobStore {
-  /** Stores a whole blob. Guarantee: sealed and durable when this resolves; replaces what had the name. */
-  put(name: string, bytes: Uint8Array): Promise<void>;
+  /** Stores a whole blob, of parts in a row. Guarantee: sealed and durable when this resolves; replaces what had the name. */
+  put(name: string, ...parts: Uint8Array[]): Promise<void>;
   /** Size of a sealed blob in bytes; null when there is none. */
   size(name: string): Promise<number | null>;
   /**
-   * Reads a range of a sealed blob: shorter than `length` only at its end.
+   * Reads a range of a sealed blob: shorter than `length` only at its end. Not to be written to: it may be the store's own.
    * @throws {FedError} TENSOR_UNKNOWN
    */
   read(name: string, offset: number, length: number): Promise<Uint8Array>;
@@ -70,14 +70,28 @@ export async function openBlob(store: BlobStore, name: string): Promise<SpooledT
   };
 }
 
+/** A copy of all parts in a row. */
+function inOne(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((total, { length }) => total + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
 /** The store of tests and the simulator: nothing outlives the process. */
 export class MemoryBlobStore implements BlobStore {
   readonly #sealed = new Map<string, { bytes: Uint8Array; changedMs: number }>();
   readonly #spools = new Map<string, { pieces: Uint8Array[]; bytes: number; changedMs: number }>();
 
-  async put(name: string, bytes: Uint8Array): Promise<void> {
-    this.#spools.delete(checkBlobName(name));
-    this.#sealed.set(name, { bytes: Uint8Array.from(bytes), changedMs: Date.now() });
+  async put(name: string, ...parts: Uint8Array[]): Promise<void> {
+    this.#seal(checkBlobName(name), inOne(parts));
+  }
+  #seal(name: string, bytes: Uint8Array): void {
+    this.#spools.delete(name);
+    this.#sealed.set(name, { bytes, changedMs: Date.now() });
   }
   async size(name: string): Promise<number | null> {
     return this.#sealed.get(name)?.bytes.length ?? null;
@@ -85,7 +99,7 @@ export class MemoryBlobStore implements BlobStore {
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
     const blob = this.#sealed.get(name);
     if (!blob) throw new FedError('TENSOR_UNKNOWN', name);
-    return blob.bytes.slice(offset, offset + length);
+    return blob.bytes.subarray(offset, offset + length);
   }
   async spooled(name: string): Promise<number> {
     return this.#spools.get(name)?.bytes ?? 0;
@@ -94,7 +108,7 @@ export class MemoryBlobStore implements BlobStore {
     const spool = this.#spools.get(checkBlobName(name)) ?? { pieces: [], bytes: 0, changedMs: 0 };
     if (offset !== spool.bytes)
       throw new FedError('STORE_CORRUPT', `${name}: append at ${offset}, have ${spool.bytes}`);
-    spool.pieces.push(Uint8Array.from(bytes));
+    spool.pieces.push(new Uint8Array(bytes));
     spool.bytes += bytes.length;
     spool.changedMs = Date.now();
     this.#spools.set(name, spool);
@@ -105,13 +119,7 @@ export class MemoryBlobStore implements BlobStore {
   async seal(name: string): Promise<void> {
     const spool = this.#spools.get(name);
     if (!spool) throw new FedError('TENSOR_UNKNOWN', name);
-    const bytes = new Uint8Array(spool.bytes);
-    let at = 0;
-    for (const piece of spool.pieces) {
-      bytes.set(piece, at);
-      at += piece.length;
-    }
-    await this.put(name, bytes);
+    this.#seal(name, spool.pieces.length === 1 ? spool.pieces[0] : inOne(spool.pieces));
   }
   async delete(name: string): Promise<void> {
     this.#sealed.delete(name);

@@ -1,16 +1,24 @@
-import { mkdirSync } from 'node:fs';
-import { type FileHandle, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { closeSync, fstatSync, fsync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { FedError } from '../errors.ts';
 import { type BlobInfo, type BlobStore, checkBlobName, READ_BYTES } from './blob-store.ts';
 
 const PART = '.part';
+/** Longer reads are left to a thread, in bytes. */
+const AT_ONCE = 4 * READ_BYTES;
+const sync = promisify(fsync);
 
 /**
  * Blobs as files of one folder: `name` when sealed, `name.part` while it is a spool.
  *
  * Guarantee: a file without `.part` is whole. It gets that name by `rename`, after its bytes were synced; the folder is
  * synced before the promise resolves. What a power cut can lose is the tail of a spool, which its sender sends again.
+ *
+ * Pieces are read and written where they are asked for: on a local disk they meet the page cache, and handing each to a
+ * thread costs more than the work. Waiting for the disk itself, and reading much at once, is left to threads.
  */
 export class FileBlobStore implements BlobStore {
   readonly #folder: string;
@@ -20,10 +28,11 @@ export class FileBlobStore implements BlobStore {
     this.#folder = folder;
   }
 
-  async put(name: string, bytes: Uint8Array): Promise<void> {
-    await using file = await open(this.#part(name), 'w', 0o600);
-    await writeAll(file, bytes, 0);
-    await file.sync();
+  async put(name: string, ...parts: Uint8Array[]): Promise<void> {
+    await withFile(openSync(this.#part(name), 'w', 0o600), (file) => {
+      for (const part of parts) writeAll(file, part);
+      return sync(file);
+    });
     await this.#publish(name);
   }
 
@@ -32,50 +41,61 @@ export class FileBlobStore implements BlobStore {
   }
 
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
-    await using file = await openExisting(this.#path(name));
-    if (!file) throw new FedError('TENSOR_UNKNOWN', name);
-    return readAt(file, offset, length);
+    const path = this.#path(name);
+    const file = openExisting(path);
+    if (file === null) throw new FedError('TENSOR_UNKNOWN', name);
+    if (length <= AT_ONCE) return withFile(file, () => readAt(file, offset, length));
+    closeSync(file);
+    await using handle = await open(path, 'r');
+    const buffer = Buffer.allocUnsafeSlow(length);
+    const { bytesRead } = await handle.read(buffer, 0, length, offset);
+    return buffer.subarray(0, bytesRead);
   }
 
   async spooled(name: string): Promise<number> {
-    return (await sizeOf(this.#part(name))) ?? 0;
+    return sizeOf(this.#part(name)) ?? 0;
   }
 
   async append(name: string, offset: number, bytes: Uint8Array): Promise<void> {
-    await using file = await open(this.#part(name), 'a', 0o600);
-    const { size } = await file.stat();
-    if (size !== offset) throw new FedError('STORE_CORRUPT', `${name}: append at ${offset}, have ${size}`);
-    await writeAll(file, bytes, null);
+    await withFile(openSync(this.#part(name), 'a', 0o600), (file) => {
+      const { size } = fstatSync(file);
+      if (size !== offset) throw new FedError('STORE_CORRUPT', `${name}: append at ${offset}, have ${size}`);
+      writeAll(file, bytes);
+    });
   }
 
   async *readSpool(name: string): AsyncIterable<Uint8Array> {
-    await using file = await openExisting(this.#part(name));
-    if (!file) return;
-    for (let at = 0; ;) {
-      const piece = await readAt(file, at, READ_BYTES);
-      if (piece.length === 0) return;
-      at += piece.length;
-      yield piece;
+    const file = openExisting(this.#part(name));
+    if (file === null) return;
+    try {
+      for (let at = 0; ;) {
+        const piece = readAt(file, at, READ_BYTES);
+        if (piece.length === 0) return;
+        at += piece.length;
+        yield piece;
+      }
+    } finally {
+      closeSync(file);
     }
   }
 
   async seal(name: string): Promise<void> {
-    await using file = await openExisting(this.#part(name), 'r+');
-    if (!file) throw new FedError('TENSOR_UNKNOWN', name);
-    await file.sync();
+    const file = openExisting(this.#part(name), 'r+');
+    if (file === null) throw new FedError('TENSOR_UNKNOWN', name);
+    await withFile(file, sync);
     await this.#publish(name);
   }
 
   async delete(name: string): Promise<void> {
-    await Promise.all([this.#path(name), this.#part(name)].map((path) => unlink(path).catch(unlessMissing)));
+    for (const path of [this.#path(name), this.#part(name)]) rmSync(path, { force: true });
   }
 
   async list(prefix: string): Promise<BlobInfo[]> {
     const rows: BlobInfo[] = [];
-    for (const file of await readdir(this.#folder)) {
+    for (const file of readdirSync(this.#folder)) {
       const name = file.endsWith(PART) ? file.slice(0, -PART.length) : file;
       if (!name.startsWith(prefix)) continue;
-      const found = await stat(join(this.#folder, file)).catch(unlessMissing);
+      const found = statSync(join(this.#folder, file), { throwIfNoEntry: false });
       if (found) rows.push({ name, bytes: found.size, sealed: name === file, changedMs: found.mtimeMs });
     }
     return rows;
@@ -83,11 +103,9 @@ export class FileBlobStore implements BlobStore {
 
   /** The rename is the moment a blob is there; syncing the folder makes the name itself survive a power cut. */
   async #publish(name: string): Promise<void> {
-    await rename(this.#part(name), this.#path(name));
+    renameSync(this.#part(name), this.#path(name));
     // Windows cannot open a folder; its rename is journalled by NTFS.
-    if (process.platform === 'win32') return;
-    await using folder = await open(this.#folder, 'r');
-    await folder.sync();
+    if (process.platform !== 'win32') await withFile(openSync(this.#folder, 'r'), sync);
   }
 
   #path(name: string): string {
@@ -98,28 +116,32 @@ export class FileBlobStore implements BlobStore {
   }
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array, position: number | null): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position === null ? null : position + at);
-    at += bytesWritten;
+/** Closes the file when the work on it is done, or has failed. */
+async function withFile<T>(file: number, work: (file: number) => T | Promise<T>): Promise<T> {
+  try {
+    return await work(file);
+  } finally {
+    closeSync(file);
   }
 }
 
-async function readAt(file: FileHandle, offset: number, length: number): Promise<Uint8Array> {
+/** At the file's position. */
+function writeAll(file: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at, bytes.length - at);
+}
+
+function readAt(file: number, offset: number, length: number): Uint8Array {
   const buffer = Buffer.allocUnsafeSlow(length);
-  const { bytesRead } = await file.read(buffer, 0, length, offset);
-  return buffer.subarray(0, bytesRead);
+  return buffer.subarray(0, readSync(file, buffer, 0, length, offset));
 }
 
-async function sizeOf(path: string): Promise<number | null> {
-  return (await stat(path).catch(unlessMissing))?.size ?? null;
-}
+const sizeOf = (path: string): number | null => statSync(path, { throwIfNoEntry: false })?.size ?? null;
 
-async function openExisting(path: string, flags = 'r'): Promise<FileHandle | null> {
-  return open(path, flags).catch(unlessMissing);
-}
-
-function unlessMissing(error: unknown): null {
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-  throw error;
+function openExisting(path: string, flags = 'r'): number | null {
+  try {
+    return openSync(path, flags);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
 }
