@@ -32,6 +32,7 @@ import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements } from './ledger-watch.ts';
 import { answerGate } from './gate.ts';
 import { planReader } from './plan-reader.ts';
+import { FreshShare } from './pooled-round.ts';
 import { takeRound } from './round.ts';
 import type { SiteParts, Work } from './round.ts';
 import type { Ledger } from './shell/ledger.ts';
@@ -131,6 +132,7 @@ export class SiteAgent {
       outbox: o.outbox,
       leftOut: o.leftOut,
       roster,
+      fresh: new FreshShare(),
       blobs: o.blobs ?? new MemoryBlobStore(),
       maxGeneratorBytes: o.maxGeneratorBytes ?? 256 * 1024 * 1024,
       clock,

@@ -1,15 +1,18 @@
 /**
  * THE SITE'S PATH where the discriminator is pooled: steps 1 to 3 and 5 of the data's path, a phase at a time. In a phase
  * that carries a discriminator step the site pays for the step, takes its gradients at the discriminator it is shown, and
- * makes its share durable; only then does the scheme see it. Steps 4 and 7 are the coordinator's: the discriminator is
- * made of opened sums and hides nothing any more.
+ * gives its share to the scheme; what the scheme makes of it is durable before it is sent. Steps 4 and 7 are the
+ * coordinator's: the discriminator is made of opened sums and hides nothing any more.
  *
  * A share is never used in two attempts. Under a masking scheme a coordinator could otherwise open the same share in two
  * sums and learn from their difference; a new share has new patients, new noise, and an entry of its own. So entries
  * exceed steps by the kills and by the attempts that fell void after a share was made.
+ *
+ * A share itself is never on the disk. It stays in memory until its answer is in the outbox: a scheme that fails, or a
+ * coordinator that sends it nonsense, gets the same share again and costs no second entry. Killed in between, the site
+ * makes and pays for another; of the first, nothing has left.
  */
 import type { SiteUpdate } from '../shared/aggregation/aggregation.ts';
-import { packUpdate, unpackUpdate } from '../shared/aggregation/clear.ts';
 import type { PrivacyEvent } from '../shared/dp/event.ts';
 import { FedError } from '../shared/errors.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
@@ -25,6 +28,20 @@ export interface SiteTools {
   readonly sealAnswer: (p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal) => Promise<StoredAnswer>;
   readonly send: (p: SiteParts, plan: RoundPlan, phase: number, stored: StoredAnswer | null) => Promise<boolean>;
 }
+
+/** The share of the step that is being answered, as it was first made. */
+export class FreshShare {
+  #at: { readonly name: string; readonly share: Int32Array } | null = null;
+
+  of(plan: RoundPlan, step: number): Int32Array | null {
+    return this.#at?.name === nameOf(plan, step) ? this.#at.share : null;
+  }
+  /** The one before goes. */
+  keep(plan: RoundPlan, step: number, share: Int32Array): void {
+    this.#at = { name: nameOf(plan, step), share };
+  }
+}
+const nameOf = ({ runId, round, attempt }: RoundPlan, step: number): string => [runId, round, attempt, step].join(' ');
 
 /** What an answer is made of. */
 export interface ToSeal {
@@ -53,9 +70,9 @@ export async function takePooledPhase(p: SiteParts, plan: RoundPlan, work: Work,
 
 /** Steps 1 to 3 of 9: the share of one step, as it was first made in this attempt, or made now and paid for first. */
 async function shareOf(p: SiteParts, plan: RoundPlan, work: Work, step: number, tools: SiteTools): Promise<SiteUpdate> {
-  const { outbox, computation } = p;
-  const kept = outbox.share(plan, step);
-  if (kept !== null) return unpackUpdate(kept, true);
+  const { fresh, computation } = p;
+  const kept = fresh.of(plan, step);
+  if (kept !== null) return kept;
   const { pooled } = computation;
   if (pooled === undefined) throw new FedError('POLICY_MISMATCH', 'this site computes no pooled steps');
   if (!(step >= 0 && step < plan.discriminatorSteps))
@@ -65,7 +82,7 @@ async function shareOf(p: SiteParts, plan: RoundPlan, work: Work, step: number, 
   pooled.checkDiscriminator(weights);
   tools.charge(p, plan, step, computation.discriminatorEvent());
   const share = await pooled.share(weights, plan);
-  outbox.addShare(plan, step, packUpdate(share));
+  fresh.keep(plan, step, share);
   p.emit({ kind: 'share', round: plan.round, step: step + 1, of: plan.discriminatorSteps });
   return share;
 }

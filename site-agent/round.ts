@@ -32,7 +32,7 @@ import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
 import { requireLeftOutWhole, stateLeftOut } from './left-out.ts';
 import type { ReadPlan } from './plan-reader.ts';
-import { takePooledPhase, type ToSeal } from './pooled-round.ts';
+import { type FreshShare, takePooledPhase, type ToSeal } from './pooled-round.ts';
 import type { Ledger } from './shell/ledger.ts';
 import type { Outbox, StoredAnswer } from './shell/outbox.ts';
 import { cosign, followLog } from './witness.ts';
@@ -60,6 +60,8 @@ export interface SiteParts {
   /** This site's list of patients who are left out, as it is now. Private: statements carry a commitment to it. */
   readonly leftOut: () => Chain;
   readonly roster: RosterKeeper;
+  /** Of pooled steps. */
+  readonly fresh: FreshShare;
   readonly blobs: BlobStore;
   readonly maxGeneratorBytes: number;
   readonly clock: Clock;

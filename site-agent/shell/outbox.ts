@@ -27,8 +27,7 @@ CREATE TABLE IF NOT EXISTS discriminators
   (run TEXT PRIMARY KEY, round INTEGER, take INTEGER, steps INTEGER, total INTEGER, state BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS updates
   (run TEXT, round INTEGER, take INTEGER, bytes BLOB NOT NULL, fakes TEXT, PRIMARY KEY (run, round, take)) STRICT;
-CREATE TABLE IF NOT EXISTS shares
-  (run TEXT, round INTEGER, attempt INTEGER, step INTEGER, bytes BLOB NOT NULL, PRIMARY KEY (run, round, attempt, step)) STRICT;
+DROP TABLE IF EXISTS shares;
 CREATE TABLE IF NOT EXISTS answers
   (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
    secret BLOB, fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
@@ -85,6 +84,8 @@ export class Outbox {
 
   constructor(path: string) {
     this.#db = new DatabaseSync(path);
+    // Of a new file: answers hold tensors, and a page costs two writes whatever it holds.
+    this.#db.exec('PRAGMA page_size=16384;');
     this.#db.exec('PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;');
     this.#db.exec(SCHEMA);
   }
@@ -238,32 +239,6 @@ export class Outbox {
   addUpdate(k: RoundKey, take: number, bytes: Uint8Array, fakes: FakesReport | null = null): void {
     if (this.update(k, take) !== null) throw new FedError('UPDATE_CHANGED', `round ${k.round} take ${take}`);
     this.#run('INSERT INTO updates VALUES (?, ?, ?, ?, ?)', k.runId, k.round, take, bytes, jsonOf(fakes));
-  }
-
-  /** The share of one pooled step in this attempt, as bytes; null while there is none. */
-  share(k: AttemptKey, step: number): Uint8Array | null {
-    const sql = 'SELECT bytes FROM shares WHERE run = ? AND round = ? AND attempt = ? AND step = ?';
-    return bytesOf(this.#get(sql, k.runId, k.round, k.attempt, step)?.['bytes']);
-  }
-  /**
-   * Durable when this returns. Those of earlier steps go: their phases are over.
-   * @throws {FedError} UPDATE_CHANGED when there is one: a step of an attempt has one share.
-   */
-  addShare(k: AttemptKey, step: number, bytes: Uint8Array): void {
-    const there = 'SELECT 1 FROM shares WHERE run = ? AND round = ? AND attempt = ? AND step = ?';
-    if (this.#get(there, k.runId, k.round, k.attempt, step) !== undefined)
-      throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} step ${step}`);
-    const older = 'DELETE FROM shares WHERE run = ? AND (round < ? OR (round = ? AND (attempt < ? OR step < ?)))';
-    // Together they are one sync of the disk; what there was stays when either fails.
-    this.#db.exec('BEGIN IMMEDIATE');
-    try {
-      this.#run('INSERT INTO shares VALUES (?, ?, ?, ?, ?)', k.runId, k.round, k.attempt, step, bytes);
-      this.#run(older, k.runId, k.round, k.round, k.attempt, step);
-      this.#db.exec('COMMIT');
-    } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
-      throw error;
-    }
   }
 
   answer(k: AttemptKey, phase: number): StoredAnswer | null {

@@ -1,0 +1,64 @@
+/** One share of a pooled step: paid for once, used again where it could not be sealed, and never in another attempt. */
+import { expect, test } from 'vitest';
+import { FedError } from '../../shared/errors.ts';
+import type { RoundPlan } from '../../shared/protocol/plan.ts';
+import { FreshShare, type SiteTools, takePooledPhase, type ToSeal } from '../../site-agent/pooled-round.ts';
+import type { SiteParts, Work } from '../../site-agent/round.ts';
+import type { StoredAnswer } from '../../site-agent/shell/outbox.ts';
+import { codeOf } from '../support/wire-rig.ts';
+
+const planOf = (attempt: number) =>
+  ({ kind: 'discriminator', runId: 'run', round: 3, attempt, discriminatorSteps: 2 }) as unknown as RoundPlan;
+
+/** A site whose scheme fails as often as it is told to. */
+function site(failures: number) {
+  const charged: string[] = [];
+  const sealed: Int32Array[] = [];
+  let made = 0;
+  const computation = {
+    discriminatorEvent: () => ({ kind: 'none' }),
+    pooled: {
+      checkDiscriminator: () => undefined,
+      share: async () => Int32Array.of((made += 1)),
+    },
+  };
+  const parts = {
+    computation,
+    fresh: new FreshShare(),
+    outbox: { answersOf: () => [] },
+    scheme: { updateStep: (_: RoundPlan, phase: number) => phase },
+    emit: () => undefined,
+  } as unknown as SiteParts;
+  const tools: SiteTools = {
+    charge: (_, { round, attempt }: RoundPlan, step) => void charged.push(`${round}.${attempt} step ${step}`),
+    fetchTensor: async () => new Float32Array(1),
+    sealAnswer: async (_p, _plan, _work, { update }: ToSeal) => {
+      if (failures-- > 0) throw new FedError('LINK_LOST', 'while it was sealed');
+      sealed.push(update as Int32Array);
+      return {} as StoredAnswer;
+    },
+    send: async () => true,
+  };
+  const take = (attempt: number, phase: number) =>
+    takePooledPhase(parts, planOf(attempt), { phase, discriminator: {} } as unknown as Work, tools);
+  return { charged, sealed, take };
+}
+
+test('a share that could not be sealed is sealed the next time, without another entry in the ledger', async () => {
+  const { charged, sealed, take } = site(2);
+  expect(await codeOf(take(0, 0))).toBe('LINK_LOST');
+  expect(await codeOf(take(0, 0))).toBe('LINK_LOST');
+  expect(await take(0, 0)).toBe(true);
+  expect(charged).toEqual(['3.0 step 0']);
+  expect(sealed).toEqual([Int32Array.of(1)]);
+});
+
+test('the next step and the next attempt have shares of their own, each paid for', async () => {
+  const { charged, sealed, take } = site(0);
+  await take(0, 0);
+  await take(0, 1);
+  await take(1, 0);
+  await take(1, 1);
+  expect(charged).toEqual(['3.0 step 0', '3.0 step 1', '3.1 step 0', '3.1 step 1']);
+  expect(sealed.map(([value]) => value)).toEqual([1, 2, 3, 4]);
+});
