@@ -45,6 +45,8 @@ interface Upload {
 /** The least that is granted at a time, in bytes: below it, round trips cost more than memory. */
 const MIN_CREDIT_BYTES = 16 * 1024;
 const MAX_CREDIT_BYTES = 4 * MAX_CHUNK_BYTES;
+/** Of at most `MAX_CHUNK_BYTES` each. */
+const PARTS_KEPT = 8;
 /** An upload silent for this long does not count when the budget is shared. */
 const IDLE_MS = 30_000;
 
@@ -61,6 +63,8 @@ export class TensorReceiver {
   readonly #uploads = new Map<string, Upload>();
   /** At least the names of what a site has in the store, once it was looked up: a site of few tensors costs no look. */
   readonly #names = new Map<string, Set<string>>();
+  /** Parts as they were last sent, the oldest first: all sites ask for the same ones. */
+  readonly #parts = new Map<string, TensorPart>();
   /** The last piece of work on each upload: chunks of one tensor are handled one after the other. */
   readonly #tails = new Map<string, Promise<unknown>>();
 
@@ -186,10 +190,21 @@ export class TensorReceiver {
     const size = of === null ? null : await store.size(of.name);
     // One answer for "not here" and "not for you".
     if (of === null || size === null) throw new FedError('TENSOR_UNKNOWN', `site=${siteId} ${get.sha256}`);
-    const bytes = Math.min(size, of.bytes);
-    const data = await store.read(of.name, get.offset, Math.max(0, Math.min(get.length, bytes - get.offset)));
-    if (get.offset + data.length >= bytes) this.#o.onServed(siteId, get.sha256);
-    return { bytes, chunkSha256: sha256(data), data };
+    const part = await this.#part(of.name, Math.min(size, of.bytes), get);
+    if (get.offset + part.data.length >= part.bytes) this.#o.onServed(siteId, get.sha256);
+    return part;
+  }
+
+  /** Read and hashed once for all who ask: what is named by its hash does not change. */
+  async #part(name: string, bytes: number, { sha256: hash, offset, length }: TensorGet): Promise<TensorPart> {
+    const key = [hash, bytes, offset, length].join(' ');
+    const kept = this.#parts.get(key);
+    if (kept !== undefined) return kept;
+    const data = await this.#o.store.read(name, offset, Math.max(0, Math.min(length, bytes - offset)));
+    const part = { bytes, chunkSha256: sha256(data), data };
+    this.#parts.set(key, part);
+    if (this.#parts.size > PARTS_KEPT) this.#parts.delete([...this.#parts.keys()][0]);
+    return part;
   }
 
   async #drop(name: string): Promise<void> {

@@ -310,6 +310,35 @@ describe('refusals', () => {
     expect(sha256(await downloadTensor(link, sha256(other), { maxBytes: 700_000 }))).toBe(sha256(other));
   });
 
+  test('a part is read from the store once for all sites, and given to none that may not read it', async () => {
+    const bytes = randomBytes(100);
+    const hash = sha256(bytes);
+    const inner = new MemoryBlobStore();
+    await inner.put(hash, bytes);
+    let reads = 0;
+    const store = new Proxy(inner, {
+      get(target, name) {
+        if (name === 'read') reads += 1;
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    const readable = (siteId: string) => (siteId === 'west' ? null : hash);
+    const { receiver } = receiverOn(store, { readable });
+    const get = { sha256: hash, offset: 0, length: 60 };
+    for (const siteId of ['north', 'south']) {
+      const part = (await receiver.handle(siteId, 'tensor.get', get)) as TensorPart;
+      expect(bytes.subarray(0, 60).equals(part.data)).toBe(true);
+    }
+    expect(reads).toBe(1);
+    expect(await codeOf(receiver.handle('west', 'tensor.get', get))).toBe('TENSOR_UNKNOWN');
+    const rest = (await receiver.handle('south', 'tensor.get', { ...get, offset: 60 })) as TensorPart;
+    expect(bytes.subarray(60).equals(rest.data)).toBe(true);
+    // What is gone is served to nobody any more.
+    await inner.delete(hash);
+    expect(await codeOf(receiver.handle('north', 'tensor.get', get))).toBe('TENSOR_UNKNOWN');
+  });
+
   test('a damaged part of a download ends it there, not after the rest', async () => {
     const bytes = randomBytes(20 * MAX_CHUNK_BYTES);
     const store = new MemoryBlobStore();
@@ -318,8 +347,10 @@ describe('refusals', () => {
     let served = 0;
     const handler = handlerOf(async (site, type, payload) => {
       const part = (await receiver.handle(site, type, payload)) as TensorPart;
-      if (++served === 2) part.data[7] ^= 1;
-      return part;
+      if (++served !== 2) return part;
+      const data = Uint8Array.from(part.data);
+      data[7] ^= 1;
+      return { ...part, data };
     });
     const link = directLink(handler, 'north');
     expect(await codeOf(downloadTensor(link, sha256(bytes), { maxBytes: 2 ** 24 }))).toBe('TENSOR_CORRUPT');
