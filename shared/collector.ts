@@ -7,4 +7,6 @@ import { setFlagsFromString } from 'node:v8';
  */
 export function collectSeldom(): void {
   setFlagsFromString('--heap-growing-percent=300');
+  // Vectors lie outside the heap, and have a limit of their own, of 64 MB, unless they count as part of it.
+  setFlagsFromString('--external-memory-accounted-in-global-limit');
 }
