@@ -7,6 +7,7 @@ import { MemoryIdentityStore } from '../coordinator/shell/identity-store.ts';
 import { startServer } from '../coordinator/shell/server.ts';
 import { selfSignedTls } from '../coordinator/shell/tls.ts';
 import { systemClock } from '../shared/clock.ts';
+import { collectSeldom } from '../shared/collector.ts';
 import { createSigningKeys } from '../shared/identity/keys.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
@@ -15,6 +16,8 @@ import { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
 const folder = await mkdtemp(join(tmpdir(), 'veilgan-transfer-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
+// As `veilgan coordinator run` does.
+collectSeldom();
 const identity = await IdentityService.open(createSigningKeys(), new MemoryIdentityStore(), systemClock);
 const receiver = new TensorReceiver({
   store: new FileBlobStore(folder),
