@@ -1,6 +1,7 @@
 /**
  * Asks for an orderly end at the first SIGINT or SIGTERM, or when a parent that keeps a channel to us is gone; a second
- * SIGINT, by somebody who will not wait, ends the process at once.
+ * SIGINT, by somebody who will not wait, ends the process at once. A second SIGTERM says nothing new, also after `release`:
+ * GNU timeout sends two, and what a command writes at its end is not to be lost to the other.
  * @returns what was asked, and the function that stops listening.
  */
 export function onInterrupt(stop: () => void): { readonly asked: () => boolean; readonly release: () => void } {
@@ -17,7 +18,7 @@ export function onInterrupt(stop: () => void): { readonly asked: () => boolean; 
   };
   const release = (): void => {
     process.off('SIGINT', signalled);
-    process.off('SIGTERM', ask);
+    if (!asked) process.off('SIGTERM', ask);
     process.off('disconnect', ask);
   };
   process.on('SIGINT', signalled);

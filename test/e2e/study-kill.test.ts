@@ -108,6 +108,17 @@ test('real files that cannot be read are left out, and whoever runs the study he
   expect((await running.ended).err).toMatch(/^Left out of the real images, 2 files: .+$/m);
 }, 120_000);
 
+test('SIGTERM again and again, as GNU timeout sends it twice: the results are written all the same', async () => {
+  const running = start('twice', '--count', '4');
+  const anna = await reader(running, 'reader-1');
+  expect(await anna.answer(0)).toBe(200);
+  const again = setInterval(() => running.child.kill('SIGTERM'), 1);
+  const { err } = await running.ended;
+  clearInterval(again);
+  expect(err).toMatch(/Every answer that was acknowledged is kept\. Results: .*summary\.json/);
+  expect(readFileSync(root.at('twice', 'answers.csv'), 'utf8').trimEnd().split('\r\n')).toHaveLength(2);
+}, 120_000);
+
 test('what holds the truth is for its owner alone, and names no file', async () => {
   const running = start('private', '--count', '4');
   await reader(running, 'reader-1');
