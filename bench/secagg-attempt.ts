@@ -4,7 +4,7 @@ import { makePlan } from '../coordinator/core/make-plan.ts';
 import type { NextPhase, PhaseAnswer, SpooledTensor } from '../shared/aggregation/aggregation.ts';
 import { secaggCoordinator } from '../shared/aggregation/secagg/coordinator.ts';
 import { groupOf, holdersOf, neighboursOf } from '../shared/aggregation/secagg/group.ts';
-import { signSurvivors } from '../shared/aggregation/secagg/messages.ts';
+import { signList } from '../shared/aggregation/secagg/messages.ts';
 import type { KeysBody, SharesBody } from '../shared/aggregation/secagg/messages.ts';
 import { numberOf, phaseOf } from '../shared/aggregation/secagg/phases.ts';
 import { secaggSite } from '../shared/aggregation/secagg/site.ts';
@@ -140,7 +140,7 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
     to.set(kind, (to.get(kind) ?? 0) + performance.now() - since);
   let [up, down] = [0, 0];
   let downlinks = hub.open(plan);
-  for (let phase = 0; ; phase++) {
+  for (let phase = 0; ;) {
     const { kind } = phaseOf(plan, phase);
     const answers = new Map<string, PhaseAnswer>();
     for (const [siteId, shown] of downlinks) {
@@ -193,7 +193,7 @@ export async function wholeAttempt(o: Setting, gone = 0): Promise<Timed> {
     const unmasking = millisecondsOf(process.cpuUsage(busy));
     coordinating += unmasking;
     if ('sum' in result) return { site, processor, coordinating, unmasking, coordinator, up, down, ...result };
-    downlinks = (result.next as NextPhase).downlinks;
+    ({ phase, downlinks } = result.next as NextPhase);
   }
 }
 
@@ -265,8 +265,8 @@ export async function oneSiteOf(o: Setting): Promise<SiteWork> {
   await step(3, { survivors: sites });
   const signatures: Record<string, string> = {};
   for (const siteId of sites.slice(0, group.agreeing))
-    signatures[siteId] = await signSurvivors(keys.get(siteId)!, siteId, group.context, 0, sites);
-  await step(numberOf('reveal', 0), { survivors: sites, signatures });
+    signatures[siteId] = await signList(keys.get(siteId)!, 'agreed', siteId, group.context, 0, sites);
+  await step(numberOf('reveal', 0), { signed: 'agreed', survivors: sites, signatures });
   return {
     drawn: group.graph?.degree ?? o.sites - 1,
     neighbours: around.get(own)?.size ?? 0,

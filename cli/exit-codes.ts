@@ -49,6 +49,7 @@ const CODES: Partial<Record<ErrorCode, number>> = {
   ROSTER_STALE: EXIT.invalid,
   SURVIVORS_DIFFER: EXIT.invalid,
   SURVIVORS_TOO_FEW: EXIT.invalid,
+  PHASE_OUT_OF_TURN: EXIT.invalid,
   LINK_LOST: EXIT.unavailable,
   ENGINE_MISSING: EXIT.unavailable,
 };

@@ -202,7 +202,8 @@ async function enterNext(
 ): Promise<RoundRecord> {
   const { phase, downlinks, quorum } = next;
   const blob = await storePhaseBlob(p.blobs, next);
-  const decision = enterPhase(record, phase, [...downlinks.keys()], { blob, quorum });
+  const before = p.scheme.phasesBefore(record.plan, phase);
+  const decision = enterPhase(record, phase, [...downlinks.keys()], { before, blob, quorum });
   await p.store.transaction(async (tx) => {
     await also?.(tx);
     await tx.putDownlinks(keyOf(decision.next), downlinks);

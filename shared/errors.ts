@@ -33,6 +33,7 @@ export const ERRORS = {
   SHARE_INVALID: { retry: 'next-round', say: 'A sealed share does not open, or shares do not fit together.' },
   SURVIVORS_DIFFER: { retry: 'never', say: 'Two lists of the sites in one sum were shown.' },
   SURVIVORS_TOO_FEW: { retry: 'never', say: 'A sum of so few sites would say too much about each.' },
+  PHASE_OUT_OF_TURN: { retry: 'never', say: 'This phase does not follow the last one this site has answered.' },
   SUM_TOO_LARGE: { retry: 'next-round', say: 'A sum is larger than its updates can add up to.' },
   // Privacy
   BUDGET_EXHAUSTED: { retry: 'never', say: 'The privacy budget is spent.' },

@@ -23,6 +23,8 @@ import type { StoredAnswer } from './shell/outbox.ts';
 /** What `round.ts` lends: charging, sealing and sending are the same for every kind of round. */
 export interface SiteTools {
   readonly charge: (p: SiteParts, plan: RoundPlan, step: number, event: PrivacyEvent) => void;
+  /** Refuses a phase out of turn, before anything is charged for it. @throws {FedError} PHASE_OUT_OF_TURN */
+  readonly turnOf: (p: SiteParts, plan: RoundPlan, phase: number) => number | null;
   /** A float32 tensor by its hash; what was kept before goes. */
   readonly fetchTensor: (p: SiteParts, ref: TensorRef) => Promise<Float32Array>;
   readonly sealAnswer: (p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal) => Promise<StoredAnswer>;
@@ -59,6 +61,7 @@ export async function takePooledPhase(p: SiteParts, plan: RoundPlan, work: Work,
   if (given.some((a) => a.refused !== null)) return false;
   let made: StoredAnswer | null = null;
   if (!given.some((a) => a.phase === phase)) {
+    tools.turnOf(p, plan, phase);
     const step = scheme.updateStep(plan, phase);
     const update = step === null ? null : await shareOf(p, plan, work, step, tools);
     // What the ledger holds is stated once a round, with the last share.

@@ -20,14 +20,14 @@ import type { CoordinatorLink } from '../shared/protocol/link.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import type { AdoptionStatement, EpsilonStatement, NextReply, TensorRef } from '../shared/protocol/round-messages.ts';
 import { ADOPTION_TYP, ANSWER_TYP, EPSILON_TYP, FakesReport, statementOf } from '../shared/protocol/round-messages.ts';
-import { downloadTensor, uploadTensor, type UploadOptions } from '../shared/protocol/tensor-transfer.ts';
+import { downloadTensor, uploadThen } from '../shared/protocol/tensor-transfer.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { SOFTWARE } from '../shared/software.ts';
 import { requireWholeRun } from './core/budget.ts';
 import type { LifetimeBudget, RunBudget } from './core/budget.ts';
 import { checkPlan } from './core/check-plan.ts';
 import type { SiteComputation } from './core/computation.ts';
-import { decideMove, takeFor } from './core/session.ts';
+import { decideMove, requireTurn, takeFor } from './core/session.ts';
 import type { SiteEvent } from './events.ts';
 import { heedStatements, OwnStatements, requireLedgerWhole } from './ledger-watch.ts';
 import { requireLeftOutWhole, stateLeftOut } from './left-out.ts';
@@ -78,12 +78,14 @@ export type Work = Extract<NextReply, { kind: 'work' }>;
  */
 export async function takeRound(p: SiteParts, work: Work): Promise<boolean> {
   const plan = await acceptPlan(p, work);
-  if (plan.kind === 'discriminator') return takePooledPhase(p, plan, work, { charge, fetchTensor, sealAnswer, send });
+  if (plan.kind === 'discriminator')
+    return takePooledPhase(p, plan, work, { charge, turnOf, fetchTensor, sealAnswer, send });
   let made: StoredAnswer | null = null;
   const next = decideMove(plan.attempt, work.phase, p.outbox.answersOf(plan), isHidden(plan));
   if (next.move === 'wait') return false;
   if (next.move === 'give-up') throw new FedError('UPDATE_TOO_LARGE', `this update was refused before: ${next.code}`);
   if (next.move === 'make') {
+    turnOf(p, plan, work.phase);
     if (p.outbox.update(plan, next.take) === null) {
       if (plan.kind === 'moments') await sumMoments(p, plan, next.take, await fetchCritic(p, plan, work));
       else {
@@ -269,6 +271,10 @@ async function differentiateGenerator(
   p.emit({ kind: 'update', round: plan.round, fakes });
 }
 
+/** The phase this site answered last, whose secret it keeps; null in the first. @throws {FedError} PHASE_OUT_OF_TURN */
+export const turnOf = ({ outbox, scheme }: SiteParts, plan: RoundPlan, phase: number): number | null =>
+  requireTurn(plan.attempt, phase, outbox.answersOf(plan), scheme.phasesBefore(plan, phase));
+
 /**
  * Step 5 of 9: what the scheme makes of the update, signed; durable, with the scheme's secret, before it is sent.
  * @returns the answer, as it is in the outbox.
@@ -277,7 +283,8 @@ async function sealAnswer(p: SiteParts, plan: RoundPlan, work: Work, a: ToSeal):
   const { siteId, outbox, scheme, keys, clock } = p;
   const { phase, downlink } = work;
   const { take, update } = a;
-  const secret = phase === 0 ? null : outbox.secretOf(plan, phase - 1);
+  const last = turnOf(p, plan, phase);
+  const secret = last === null ? null : outbox.secretOf(plan, last);
   const blob = work.blob && (await downloadTensor(p.link, work.blob.sha256, { maxBytes: p.maxGeneratorBytes }));
   const made = await scheme.answer({ phase, siteId, plan, downlink, secret, update, blob });
   const { tensor } = made.uplink;
@@ -349,28 +356,6 @@ async function send(p: SiteParts, plan: RoundPlan, phase: number, stored: Stored
   }
   p.emit({ kind: 'answered', round, attempt, phase });
   return true;
-}
-
-/** Sends a message right behind the tensor that it names, and once more where that came too late to be waited for. */
-async function uploadThen(
-  link: CoordinatorLink,
-  tensor: Uint8Array,
-  o: UploadOptions,
-  sendMessage: () => Promise<unknown>,
-): Promise<void> {
-  let early: Promise<unknown> | null = null;
-  const onSent = () => {
-    early ??= sendMessage();
-    // Heard of below, unless the upload has failed.
-    early.catch(() => undefined);
-  };
-  await uploadTensor(link, tensor, { ...o, onSent });
-  try {
-    await (early ?? sendMessage());
-  } catch (error) {
-    if (early === null || !(error instanceof FedError) || error.code !== 'TENSOR_UNKNOWN') throw error;
-    await sendMessage();
-  }
 }
 
 /** Refusals that the same bytes will only meet again. */

@@ -210,14 +210,23 @@ function missing({ plan, out }: RoundRecord, inTime: readonly string[]) {
   return { missing: gone, why };
 }
 
-/** A sealed phase leads into the next one: those who were given a downlink take part, all of them awaited. */
+/**
+ * A sealed phase leads into the next one: those who were given a downlink take part, all of them awaited. Phases that are
+ * passed over are logged, one entry each.
+ * @param o.before - the phases after which the scheme lets this one come.
+ * @throws {FedError} STORE_CORRUPT in any other order.
+ */
 export function enterPhase(
   record: RoundRecord,
   phase: number,
   participants: readonly string[],
-  o: { readonly blob?: RoundRecord['blob']; readonly quorum?: number | undefined } = {},
+  o: {
+    readonly before: readonly number[];
+    readonly blob?: RoundRecord['blob'];
+    readonly quorum?: number | undefined;
+  },
 ): Decision {
-  if (record.status !== 'sealed' || phase !== record.phase + 1)
+  if (record.status !== 'sealed' || phase <= record.phase || !o.before.includes(record.phase))
     throw new FedError('STORE_CORRUPT', `phase ${phase} after ${record.phase} (${record.status})`);
   const { blob: _, quorum: __, ...rest } = record;
   const next: RoundRecord = {
@@ -230,7 +239,9 @@ export function enterPhase(
     awaited: [...participants].sort(),
     answers: {},
   };
-  return unchanged(next);
+  const { round, attempt } = record.plan;
+  const over = Array.from({ length: phase - record.phase - 1 }, (_, i) => record.phase + 1 + i);
+  return { next, log: over.map((skipped) => ({ kind: 'phase-skipped', body: { round, attempt, phase: skipped } })) };
 }
 
 /** The sum was applied: final. */

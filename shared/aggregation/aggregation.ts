@@ -3,6 +3,7 @@ import type { Roster } from '../identity/roster.ts';
 import type { CheckedPolicy } from '../policy/load.ts';
 import type { RoundPlan } from '../protocol/plan.ts';
 import type { RoundTerms } from '../protocol/terms.ts';
+import type { PhaseOrder } from './phase-order.ts';
 
 /**
  * Secure aggregation as a sequence of phases. In each phase the coordinator shows every participating site one
@@ -27,7 +28,8 @@ export interface SiteScheme {
   readonly scheme: RoundPlan['scheme'];
   /**
    * Answers one phase.
-   * @param secret - what the site kept from the phase before (null in the first): durable before the answer is sent.
+   * @param secret - what the site kept from the last phase it answered (null in the first): durable before the answer
+   *   is sent.
    * @param update - the site's clipped (and, where it holds private data, noised) update. [d] Null in those phases of a
    *   `discriminator` round for which `updateStep` is null.
    * @throws {FedError} when the downlink asks for something a site must refuse.
@@ -47,6 +49,8 @@ export interface SiteScheme {
    * carries none. Pure: a function of the plan. Steps come once each, in order.
    */
   updateStep(plan: RoundPlan, phase: number): number | null;
+  /** The phases after which a site may answer this one: the last it has answered must be among them. Pure. */
+  readonly phasesBefore: PhaseOrder;
   /** Frees what the scheme holds beyond memory, worker threads for instance: the agent's run is over. */
   dispose?(): Promise<void>;
 }
@@ -144,6 +148,8 @@ export interface CoordinatorScheme {
     /** The answers that counted in a phase of this attempt that is over: masked uploads wait here for their shares. */
     earlier: (phase: number) => Promise<ReadonlyMap<string, PhaseAnswer>>;
   }): Promise<PhaseResult>;
+  /** The phases that may lead into this one: any other order is a fault. Pure. */
+  readonly phasesBefore: PhaseOrder;
   /** Answers that are enough for the first phase; absent: as many as a sum needs. */
   firstQuorum?(plan: RoundPlan): number;
   /**

@@ -8,6 +8,7 @@ import { FedError } from '../errors.ts';
 import type { RoundPlan } from '../protocol/plan.ts';
 import type { CoordinatorScheme, SiteScheme, SiteUpdate, SpooledTensor } from './aggregation.ts';
 import { packInt32, toWire, unpackInt32 } from './integers.ts';
+import { inOrder } from './phase-order.ts';
 
 const BYTES = 4;
 /** A norm worked out in float32 may pass its clip by rounding: a part in 10^5 of it, and no more. */
@@ -71,10 +72,12 @@ export const clearSite: SiteScheme = {
   },
 
   updateStep: (plan, phase) => (phase < phasesOf(plan) ? phase : null),
+  phasesBefore: inOrder,
 };
 
 export const clearCoordinator: CoordinatorScheme = {
   scheme: 'clear',
+  phasesBefore: inOrder,
 
   open: (plan) => new Map(plan.invited.map((siteId) => [siteId, null])),
 

@@ -99,6 +99,11 @@ export const LogDraft = z.discriminatedUnion('kind', [
     }),
   }),
   z.strictObject({
+    kind: z.literal('phase-skipped'),
+    /** The phase after the one that was sealed is passed over, as its scheme allows where it would decide nothing. */
+    body: z.strictObject({ ...Which, ...Phase }),
+  }),
+  z.strictObject({
     kind: z.literal('void'),
     body: z.strictObject({
       ...Which,

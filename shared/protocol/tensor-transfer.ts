@@ -154,3 +154,25 @@ const get = async (link: CoordinatorLink, hash: string, offset: number): Promise
   parseMessage(TensorPart, await link.call('tensor.get', { sha256: hash, offset, length: MAX_CHUNK_BYTES }));
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** Sends a message right behind the tensor that it names, and once more where that came too late to be waited for. */
+export async function uploadThen(
+  link: CoordinatorLink,
+  tensor: Uint8Array,
+  o: UploadOptions,
+  sendMessage: () => Promise<unknown>,
+): Promise<void> {
+  let early: Promise<unknown> | null = null;
+  const onSent = () => {
+    early ??= sendMessage();
+    // Heard of below, unless the upload has failed.
+    early.catch(() => undefined);
+  };
+  await uploadTensor(link, tensor, { ...o, onSent });
+  try {
+    await (early ?? sendMessage());
+  } catch (error) {
+    if (early === null || !(error instanceof FedError) || error.code !== 'TENSOR_UNKNOWN') throw error;
+    await sendMessage();
+  }
+}

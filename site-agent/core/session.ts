@@ -1,3 +1,5 @@
+import { FedError } from '../../shared/errors.ts';
+
 /**
  * Which of its updates a site may speak of, and what it does about a request: functions of what its outbox holds.
  *
@@ -54,4 +56,24 @@ export function decideMove(attempt: number, phase: number, given: readonly Given
   const take = takeFor(attempt, given, hidden);
   const refused = given.find((a) => a.take === take && a.refused !== null)?.refused;
   return refused === undefined || refused === null ? { move: 'make', take } : { move: 'give-up', code: refused };
+}
+
+/**
+ * A phase is answered right after one that the scheme lets come before it. So a phase that was passed over stays so, and
+ * none is answered after a later one: what was answered is sent again, never made a second time.
+ * @param before - the phases after which the scheme lets this one come; none for the first.
+ * @returns the last phase of the attempt that was answered; null before the first.
+ * @throws {FedError} PHASE_OUT_OF_TURN
+ */
+export function requireTurn(
+  attempt: number,
+  phase: number,
+  given: readonly GivenAnswer[],
+  before: readonly number[],
+): number | null {
+  const phases = given.filter((a) => a.attempt === attempt).map((a) => a.phase);
+  const last = phases.length === 0 ? null : Math.max(...phases);
+  const inTurn = last === null ? before.length === 0 : last < phase && before.includes(last);
+  if (!inTurn) throw new FedError('PHASE_OUT_OF_TURN', `phase ${phase} of attempt ${attempt} after ${last ?? 'none'}`);
+  return last;
 }

@@ -14,7 +14,11 @@ import { MASKED, RUN_ID } from '../support/round-rig.ts';
 import { PHASES } from '../support/secagg-wire.ts';
 
 const SITES = ['site-a', 'site-b', 'site-c', 'site-d', 'site-e'];
-/** Round 0 is of moments; in round r the r-th site dies in phase r. */
+/**
+ * Round 0 is of moments; in round r the r-th site dies in phase r. There is something to agree on in phase 3 of round 3,
+ * since the first site is away when the others upload.
+ */
+const AGREE = PHASES.indexOf('agree');
 const SETTINGS = {
   rounds: 4,
   steps: 1,
@@ -23,6 +27,7 @@ const SETTINGS = {
   quorum: 3,
   deadlineSeconds: 120,
   aggregation: { ...MASKED, maxSites: 5, maxDropouts: 2 },
+  awayAt: { 'site-a': { round: AGREE, phase: PHASES.indexOf('upload') } },
   killAt: Object.fromEntries(SITES.map((id, i) => [id, { round: i, phase: i, sent: i % 2 === 1 }])),
 };
 const folder = mkdtempSync(join(tmpdir(), 'veilgan-secagg-crash-'));
@@ -80,6 +85,12 @@ test('a site is killed in every phase, and the coordinator twice: every round cl
   expect(of('generator-updated').map((b) => [b['round'], b['attempt']])).toEqual(PHASES.map((_, i) => [i, 0]));
   expect(of('generator-updated').every((b) => (b['contributors'] as string[]).length >= 4)).toBe(true);
   expect([...of('void'), ...of('refused'), ...of('declined')]).toEqual([]);
+  // Every sum was opened over the whole list or over one that was agreed on, and never over both.
+  const rounds = (kind: string, phase: number) =>
+    of(kind).flatMap((b) => (b['phase'] === phase ? [b['round'] as number] : []));
+  const [agreed, whole] = [rounds('sealed', AGREE), rounds('phase-skipped', AGREE)];
+  expect([...agreed, ...whole].toSorted()).toEqual(PHASES.map((_, i) => i));
+  expect(agreed).toContain(AGREE);
   // What was sent once was sent again as it was: no second key, share, mask, list or opening for one place.
   expect([...sent].filter(([, answers]) => answers.size !== 1)).toEqual([]);
 }, 150_000);

@@ -5,8 +5,11 @@ import type { SiteScheme } from '../../shared/aggregation/aggregation.ts';
 import { packFloat32 } from '../../shared/aggregation/clear.ts';
 import { secaggSite } from '../../shared/aggregation/secagg/site.ts';
 import { roundTermsOf } from '../../shared/policy/views.ts';
+import type { LogEntry } from '../../shared/audit/entry.ts';
 import { directLink } from '../../shared/protocol/direct-link.ts';
+import type { CoordinatorLink } from '../../shared/protocol/link.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
+import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { Tap } from '../support/round-hand.ts';
 import { MASKED, RUN_ID, StubComputation, agentOf, castOf, coordinatorOf, testPolicy } from '../support/round-rig.ts';
 import { PHASES, Recorder, dropping } from '../support/secagg-wire.ts';
@@ -39,9 +42,11 @@ describe('one of five sites vanishes', () => {
     const policy = masked(5, { minSites: 5, minSurvivors: 3, maxDropouts: 2 });
     const tap = new Tap();
     const coordinator = coordinatorOf(cast, policy, { onEvent: tap.hear, absentMs: 20 });
+    // There is an agreement to vanish from where another's upload is missing.
+    const vanish: Record<string, SecretPhase> = { 'site-e': phase, ...(phase === 'agree' && { 'site-d': 'upload' }) };
     const agents = [...cast.sites.keys()].map((id) => {
       const link = directLink(coordinator, id);
-      return agentOf(cast, policy, id, id === 'site-e' ? dropping(link, coordinator, id, phase) : link, { pollMs: 50 });
+      return agentOf(cast, policy, id, vanish[id] ? dropping(link, coordinator, id, vanish[id]) : link, { pollMs: 50 });
     });
     const run = coordinator.run();
     const runs = agents.map((a) => a.run());
@@ -50,7 +55,10 @@ describe('one of five sites vanishes', () => {
     const counts = phase === 'agree' || phase === 'reveal';
     expect(closed.attempt).toBe(0);
     expect(closed.contributors.includes('site-e')).toBe(counts);
-    expect(closed.contributors.length).toBe(counts ? 5 : 4);
+    expect(closed.contributors.length).toBe(phase === 'reveal' ? 5 : 4);
+    // Whoever has not shared masks is missing in no list.
+    const agreed = tap.of('answered').some((e) => e.phase === PHASES.indexOf('agree'));
+    expect(agreed).toBe(phase === 'upload' || phase === 'agree');
     await Promise.all([coordinator.stop(), ...agents.map((a) => a.stop())]);
     await Promise.all([run, ...runs]);
   });
@@ -71,6 +79,100 @@ describe('one of five sites vanishes', () => {
     await Promise.all([coordinator.stop(), ...agents.map((a) => a.stop())]);
     await Promise.all(runs);
   });
+});
+
+/** What a run's log says of its phases. */
+const phasesIn = (log: readonly LogEntry[], kind: string) =>
+  log.filter((e) => e.kind === kind).map((e) => (e.body as { phase: number }).phase);
+
+test('where nobody is missing a round has one exchange less, and the log says which was passed over', async () => {
+  const cast = castOf(5);
+  const play = async (vanishes: boolean) => {
+    const policy = masked(5, { minSites: 5, minSurvivors: 3, maxDropouts: 2 });
+    const [tap, store] = [new Tap(), new MemoryStore()];
+    const coordinator = coordinatorOf(cast, policy, { store, onEvent: tap.hear, absentMs: 20 });
+    let calls = 0;
+    const agents = [...cast.sites.keys()].map((id) => {
+      const real = directLink(coordinator, id);
+      const counted: CoordinatorLink = {
+        ...real,
+        call: (type, payload) => {
+          calls += type === 'round.answer' ? 1 : 0;
+          return real.call(type, payload);
+        },
+      };
+      const link = vanishes && id === 'site-e' ? dropping(counted, coordinator, id, 'upload') : counted;
+      return agentOf(cast, policy, id, link, { pollMs: 50 });
+    });
+    const runs = [coordinator.run(), ...agents.map((a) => a.run())];
+    const closed = await tap.when('round-closed');
+    const answers = calls;
+    await Promise.all([coordinator.stop(), ...agents.map((a) => a.stop())]);
+    await Promise.all(runs);
+    const log = await store.transaction((tx) => tx.log(RUN_ID, 0, 1000));
+    const first = log.filter((e) => (e.body as { round?: number }).round === 0);
+    return { closed, answers, first };
+  };
+  const whole = await play(false);
+  expect(whole.closed.contributors.length).toBe(5);
+  // Keys, shares, uploads, openings. The next round may have begun.
+  expect(phasesIn(whole.first, 'sealed')).toEqual([0, 1, 2, 4]);
+  expect(phasesIn(whole.first, 'phase-skipped')).toEqual([3]);
+  expect(phasesIn(whole.first, 'answer-accepted').length).toBe(4 * 5);
+  const some = await play(true);
+  expect(some.closed.contributors.length).toBe(4);
+  expect(phasesIn(some.first, 'sealed')).toEqual([0, 1, 2, 3, 4]);
+  expect(phasesIn(some.first, 'phase-skipped')).toEqual([]);
+  expect(phasesIn(some.first, 'answer-accepted').length).toBe(2 * 5 + 3 * 4);
+});
+
+test('a site that has opened the whole list is not brought to agree on another, also when it was started again', async () => {
+  const cast = castOf(5);
+  const policy = masked(5, { minSites: 5, minSurvivors: 3, maxDropouts: 2 });
+  const tap = new Tap();
+  const coordinator = coordinatorOf(cast, policy, { onEvent: tap.hear, absentMs: 20 });
+  const outbox = new Outbox(':memory:');
+  const ledger = new Ledger(':memory:');
+  const said: { type: string; phase: number | null; code: string | null }[] = [];
+  let work: Record<string, unknown> | null = null;
+  let lying = false;
+  const real = directLink(coordinator, 'site-a');
+  // In the coordinator's place: once it has the site's shares, it asks the site to agree on a list without site e.
+  const link: CoordinatorLink = {
+    ...real,
+    async call(type, payload) {
+      if (type === 'round.answer' || type === 'round.decline') {
+        const { phase, code } = payload as { phase?: number; code?: string };
+        said.push({ type, phase: phase ?? null, code: code ?? null });
+      }
+      if (type === 'site.next' && lying) {
+        const survivors = [...cast.sites.keys()].slice(0, 4);
+        return { ...work, phase: 3, downlink: { survivors } };
+      }
+      const body = await real.call(type, payload);
+      const reply = body as Record<string, unknown> | null;
+      if (type === 'site.next' && reply?.['kind'] === 'work') work = reply;
+      if (type === 'round.answer' && (payload as { phase: number }).phase === 4) lying = true;
+      return body;
+    },
+  };
+  const lives = () => agentOf(cast, policy, 'site-a', link, { pollMs: 20, retryMs: 20, outbox, ledger });
+  const others = [...cast.sites.keys()].slice(1).map((id) => agentOf(cast, policy, id, coordinator, { pollMs: 50 }));
+  const first = lives();
+  const runs = [coordinator.run(), ...others.map((a) => a.run()), first.run()];
+  await tap.when('round-closed');
+  while (!said.some((s) => s.type === 'round.decline')) await new Promise<void>((resolve) => setImmediate(resolve));
+  await first.stop();
+  const again = lives();
+  runs.push(again.run());
+  const declines = () => said.filter((s) => s.type === 'round.decline');
+  const before = declines().length;
+  while (declines().length === before) await new Promise<void>((resolve) => setImmediate(resolve));
+  await Promise.all([again.stop(), coordinator.stop(), ...others.map((a) => a.stop())]);
+  await Promise.all(runs);
+  expect(new Set(declines().map((s) => s.code))).toEqual(new Set(['PHASE_OUT_OF_TURN']));
+  // What it was asked for besides, it has answered once each, and nothing of it twice.
+  expect(said.filter((s) => s.type === 'round.answer').map((s) => s.phase)).toEqual([0, 1, 2, 4]);
 });
 
 test('with three sites a drop-out voids the round; whoever had sent its update makes a new one, paid for', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { exportAudit } from '../../cli/audit/export-folder.ts';
 import type { Coordinator } from '../../coordinator/coordinator.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
+import type { CoordinatorScheme } from '../../shared/aggregation/aggregation.ts';
 import { canonicalJson } from '../../shared/audit/canonical.ts';
 import { cosignCheckpoint, signCheckpoint, withCosignatures } from '../../shared/audit/checkpoint.ts';
 import { headOf } from '../../shared/audit/log.ts';
@@ -73,14 +74,21 @@ export async function exportedRun(
     agentsOf?: (siteId: string) => Partial<SiteAgentOptions>;
     keepSums?: boolean;
     witnessQuorum?: number;
+    aggregation?: Parameters<typeof testPolicy>[0]['aggregation'];
+    schemeOf?: (policy: CheckedPolicy, cast: Cast) => CoordinatorScheme;
   } = {},
 ) {
-  const policy = testPolicy({ rounds: o.rounds ?? 3, witnessQuorum: o.witnessQuorum ?? 3, minSites: 3, quorum: 3 });
+  const policy = testPolicy({
+    ...{ rounds: o.rounds ?? 3, witnessQuorum: o.witnessQuorum ?? 3, minSites: 3, quorum: 3 },
+    ...(o.aggregation && { aggregation: o.aggregation }),
+  });
   const cast = o.cast ?? castOf(4);
   const [store, blobs, clock] = [new MemoryStore(), new MemoryBlobStore(), new ManualClock()];
   let begun = false;
   const onEvent = () => (begun = true);
-  const coordinator = coordinatorOf(cast, policy, { store, blobs, clock, keepSums: o.keepSums ?? false, onEvent });
+  const scheme = o.schemeOf && { scheme: o.schemeOf(policy, cast) };
+  const keepSums = o.keepSums ?? false;
+  const coordinator = coordinatorOf(cast, policy, { store, blobs, clock, keepSums, onEvent, ...scheme });
   const ids = [...cast.sites.keys()];
   const players = ids.map((id, i) => {
     const strict = i === ids.length - 1 ? { bounds: { ...testBounds, maxEpsilon: 0.5 } } : {};

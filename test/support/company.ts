@@ -28,7 +28,10 @@ export interface Said {
 
 export interface CompanyOptions {
   readonly sites: readonly string[];
-  readonly settings: Parameters<typeof testPolicy>[0] & { readonly pooled?: PooledOptions };
+  readonly settings: Parameters<typeof testPolicy>[0] & {
+    readonly pooled?: PooledOptions;
+    readonly awayAt?: Readonly<Record<string, { readonly round: number; readonly phase: number }>>;
+  };
   /** Whether this process is to die now: called with every line it says. */
   readonly kills: (role: string, said: Said) => boolean;
   /** Crash points of each life of a role, in operations (see `crash-point.ts`); after the last it is undisturbed. */

@@ -37,6 +37,8 @@ interface KillAt {
 }
 interface Extra {
   readonly pooled?: PooledOptions;
+  /** Where a role is to be away, once: from before it would send this answer until the coordinator has gone on without. */
+  readonly awayAt?: Readonly<Record<string, { readonly round: number; readonly phase: number }>>;
   readonly killAt?: Readonly<Record<string, KillAt>>;
 }
 const settings = JSON.parse(policyText) as Parameters<typeof testPolicy>[0] & Extra;
@@ -50,6 +52,25 @@ function dieAt(type: string, payload: unknown, sent: boolean): void {
   if (round !== at.round || phase !== at.phase || existsSync(mark)) return;
   writeFileSync(mark, '');
   say({ kind: 'crash', where: `phase ${phase} of round ${round}` });
+  process.kill(process.pid, 'SIGKILL');
+}
+/** Leaves at its place, in one of its lives, and begins the next when the coordinator's store says that the phase is over. */
+async function leaveAt(type: string, payload: unknown, leave: () => Promise<void>): Promise<void> {
+  const at = settings.awayAt?.[role];
+  if (type !== 'round.answer' || at === undefined) return;
+  const { runId, round, phase } = payload as { runId: string; round: number; phase: number };
+  const mark = join(folder, `${role}.away`);
+  if (round !== at.round || phase !== at.phase || existsSync(mark)) return;
+  writeFileSync(mark, '');
+  await leave();
+  const store = new SqliteStore(join(folder, 'store.sqlite'));
+  for (let over = false; !over;) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const record = await store.transaction((tx) => tx.latestRound(runId));
+    over = record?.plan.round !== round || record.phase !== phase || record.status === 'void';
+  }
+  await store.close();
+  say({ kind: 'away', where: `phase ${phase} of round ${round}` });
   process.kill(process.pid, 'SIGKILL');
 }
 const trainer = settings.pooled && { trainer: new PooledStubTrainer() };
@@ -101,6 +122,7 @@ if (role === 'coordinator') {
   // Asking what there is to do is not counted: while the coordinator is down a site does nothing else.
   const call = async (type: string, payload: unknown) => {
     if (type === 'round.answer') say({ kind: 'answer', payload });
+    await leaveAt(type, payload, () => link.close());
     dieAt(type, payload, false);
     const body = await (type === 'site.next' ? link.call(type, payload) : answering.call(type, payload));
     dieAt(type, payload, true);

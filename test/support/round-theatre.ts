@@ -3,6 +3,7 @@
  * stored, over links that lose requests and replies. Nothing here sleeps: the clock is turned whenever all is quiet.
  */
 import type { Coordinator } from '../../coordinator/coordinator.ts';
+import { hashJson } from '../../shared/audit/canonical.ts';
 import { bodyOf } from '../../shared/audit/jws-body.ts';
 import type { GeneratorTrainer } from '../../coordinator/core/generator-trainer.ts';
 import { MemoryStore } from '../../coordinator/store/memory.ts';
@@ -140,9 +141,9 @@ export async function play(cast: Cast, policy: CheckedPolicy, script: Script): P
       }
       // What has left the building counts as sent, whether it arrived or not.
       if (type === 'round.answer') {
-        const { round, attempt, phase, tensorSha256 } = RoundAnswer.parse(payload);
+        const { round, attempt, phase, tensorSha256, body } = RoundAnswer.parse(payload);
         const key = `${id} ${round} ${attempt} ${phase}`;
-        sent.set(key, (sent.get(key) ?? new Set()).add(String(tensorSha256)));
+        sent.set(key, (sent.get(key) ?? new Set()).add(`${tensorSha256} ${hashJson(body)}`));
       }
       if (loss === 'request' || at === null) throw new FedError('LINK_LOST', 'request lost');
       const body = await Promise.race([directLink(at, id).call(type, payload), ended]);

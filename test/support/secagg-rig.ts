@@ -11,7 +11,7 @@ import type {
   StepSum,
 } from '../../shared/aggregation/aggregation.ts';
 import { secaggCoordinator } from '../../shared/aggregation/secagg/coordinator.ts';
-import { phaseOf } from '../../shared/aggregation/secagg/phases.ts';
+import { numberOf, phaseOf } from '../../shared/aggregation/secagg/phases.ts';
 import type { Phase } from '../../shared/aggregation/secagg/phases.ts';
 import { secaggSite } from '../../shared/aggregation/secagg/site.ts';
 import { EMPTY_LOG } from '../../shared/audit/log.ts';
@@ -83,7 +83,18 @@ export const siteOf = ({ cast, policy }: Scene, siteId: string, random?: RandomB
 export const coordinatorOf = ({ cast, policy }: Scene) =>
   secaggCoordinator({ policy, terms: roundTermsOf(policy), roster: () => cast.roster });
 
-const spooled = (bytes: Uint8Array): SpooledTensor => ({
+/** One answer of a site that is asked by hand, with what it kept: a coordinator of ill will asks what it likes. */
+export const ask = (scene: Scene, siteId: string, kind: Phase['kind'], downlink: unknown, secret: Uint8Array | null) =>
+  siteOf(scene, siteId).answer({
+    phase: kind === 'keys' ? 0 : kind === 'shares' ? 1 : numberOf(kind, 0),
+    siteId,
+    plan: scene.plan,
+    downlink: JSON.parse(JSON.stringify(downlink)) as unknown,
+    secret,
+    update: updateOf([...scene.plan.invited].sort().indexOf(siteId)),
+  });
+
+export const spooled = (bytes: Uint8Array): SpooledTensor => ({
   bytes: bytes.length,
   async *chunks() {
     for (let at = 0; at < bytes.length; at += 1000) yield bytes.subarray(at, at + 1000);
@@ -95,7 +106,7 @@ export interface Direction {
   readonly gone?: (at: Phase, siteId: string) => boolean;
   /** What the coordinator shows a site instead. */
   readonly show?: (at: Phase, siteId: string, downlink: unknown) => unknown;
-  /** What a site sends instead. */
+  /** What a site sends instead; undefined: what it would. */
   readonly send?: (at: Phase, siteId: string, body: unknown) => unknown;
   readonly update?: (index: number, step: number) => SiteUpdate;
   readonly length?: number;
@@ -146,7 +157,7 @@ export async function play(scene: Scene, d: Direction = {}): Promise<Played> {
   let downlinks = coordinator.open(plan);
   let quorum = coordinator.firstQuorum?.(plan) ?? 1;
   const earlier = async (phase: number) => past.get(phase) ?? new Map<string, PhaseAnswer>();
-  for (let phase = 0; ; phase++) {
+  for (let phase = 0; ;) {
     const at = phaseOf(plan, phase);
     const answers = new Map<string, PhaseAnswer>();
     for (const [siteId, shown] of downlinks) {
@@ -165,7 +176,8 @@ export async function play(scene: Scene, d: Direction = {}): Promise<Played> {
         });
         secrets.set(siteId, made.secret);
         const sent: unknown = JSON.parse(JSON.stringify(made.uplink.body ?? null));
-        const body = d.send?.(at, siteId, sent) ?? sent;
+        const instead = d.send?.(at, siteId, sent);
+        const body = instead === undefined ? sent : instead;
         const { tensor } = made.uplink;
         said.push({ at, siteId, downlink, body, tensor });
         const answer = { body, tensor: tensor === null ? null : spooled(tensor) };
@@ -186,7 +198,7 @@ export async function play(scene: Scene, d: Direction = {}): Promise<Played> {
     if ('sum' in result) return end({ sum: result.sum, contributors: result.contributors });
     if ('step' in result) steps.push(result.step);
     if (result.next === null) return end({ contributors: steps.at(-1)?.contributors ?? [] });
-    downlinks = result.next.downlinks;
+    ({ phase, downlinks } = result.next);
     quorum = result.next.quorum ?? 1;
   }
 }

@@ -4,10 +4,12 @@
  */
 import type { CoordinatorScheme, SiteScheme } from '../../shared/aggregation/aggregation.ts';
 import { clearCoordinator, packUpdate } from '../../shared/aggregation/clear.ts';
+import { inOrder } from '../../shared/aggregation/phase-order.ts';
 import { FedError } from '../../shared/errors.ts';
 
 export const threePhasesSite: SiteScheme = {
   scheme: 'clear',
+  phasesBefore: inOrder,
   updateStep: () => null,
   async answer({ phase, siteId, downlink, secret, update }) {
     if (phase === 0) return { uplink: { body: { hello: siteId }, tensor: null }, secret: Uint8Array.of(1) };
@@ -21,6 +23,7 @@ export const threePhasesSite: SiteScheme = {
 /** @param fails - called before a sum is given: may throw, as a scheme does whose shares are too few. */
 export const threePhasesCoordinator = (fails: (attempt: number) => void = () => undefined): CoordinatorScheme => ({
   scheme: 'clear',
+  phasesBefore: inOrder,
   open: (plan) => new Map(plan.invited.map((siteId) => [siteId, 'hello?'])),
   async check(p) {
     if (p.phase === 1) await clearCoordinator.check({ ...p, body: null });

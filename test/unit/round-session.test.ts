@@ -6,10 +6,11 @@ import { roundTermsOf } from '../../shared/policy/views.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 import { checkPlan } from '../../site-agent/core/check-plan.ts';
 import type { Memory } from '../../site-agent/core/check-plan.ts';
-import { decideMove, takeFor } from '../../site-agent/core/session.ts';
+import { decideMove, requireTurn, takeFor } from '../../site-agent/core/session.ts';
 import type { GivenAnswer } from '../../site-agent/core/session.ts';
 import { Outbox } from '../../site-agent/shell/outbox.ts';
 import { RUN_ID, testPolicy } from '../support/round-rig.ts';
+import { codeOf } from '../support/wire-rig.ts';
 
 const given = (attempt: number, phase: number, take: number, hadTensor: boolean, refused: string | null = null) =>
   ({ attempt, phase, take, hadTensor, refused }) satisfies GivenAnswer;
@@ -21,6 +22,29 @@ test('a stored answer is sent again, a new request is answered, a refused answer
   const refused = [given(0, 0, 0, true, 'UPDATE_TOO_LARGE')];
   expect(decideMove(0, 0, refused, false)).toEqual({ move: 'wait' });
   expect(decideMove(1, 0, refused, false)).toEqual({ move: 'give-up', code: 'UPDATE_TOO_LARGE' });
+});
+
+test('a phase is answered right after one that may come before it, and after nothing else', () => {
+  const turn = (phase: number, given: readonly GivenAnswer[], before: readonly number[], attempt = 0) =>
+    codeOf(async () => requireTurn(attempt, phase, given, before));
+  const keys = [given(0, 0, 0, false), given(0, 1, 0, false), given(0, 2, 0, true)];
+  expect(requireTurn(0, 0, [], [])).toBeNull();
+  expect(requireTurn(0, 3, keys, [2])).toBe(2);
+  // A phase may be passed over where the scheme has it so.
+  expect(requireTurn(0, 4, keys, [2, 3])).toBe(2);
+  return Promise.all(
+    [
+      turn(4, keys, [3]),
+      turn(1, [], [0]),
+      turn(5, keys, [4]),
+      // The first phase anew, and one that was passed over.
+      turn(0, keys, []),
+      turn(3, [...keys, given(0, 4, 0, false)], [2]),
+      turn(3, [...keys, given(0, 4, 0, false)], [4]),
+      // What was answered in another attempt is of that attempt.
+      turn(3, keys, [2], 1),
+    ].map((code) => expect(code).resolves.toBe('PHASE_OUT_OF_TURN')),
+  );
 });
 
 test('a void round takes the stored update again, unless a sum with it may have been opened', () => {

@@ -175,10 +175,21 @@ test('a refused update takes its site out of the attempt and nobody else; it is 
 
 test('the next phase belongs to those who were given a downlink', () => {
   const sealed = settle(answered(open(), 'a', 'b'), { quorum: 2, deadlinePassed: true }).next;
-  const second = enterPhase(sealed, 1, ['b', 'a']).next;
+  const second = enterPhase(sealed, 1, ['b', 'a'], { before: [0] }).next;
   expect(second).toMatchObject({ phase: 1, status: 'collecting', participants: ['a', 'b'], answers: {} });
   expect(codeOf(() => take(second, 'c', SHA('4'), null, { ...place, phase: 1 }))).toBe('ROUND_NOT_OPEN');
-  expect(codeOf(() => enterPhase(second, 2, ['a']))).toBe('STORE_CORRUPT');
+  expect(codeOf(() => enterPhase(second, 2, ['a'], { before: [1] }))).toBe('STORE_CORRUPT');
+});
+
+test('a phase is passed over only as the scheme allows, and the log says so', () => {
+  const sealed = settle(answered(open(), 'a', 'b'), { quorum: 2, deadlinePassed: true }).next;
+  expect(enterPhase(sealed, 1, ['a'], { before: [0] }).log).toEqual([]);
+  const over = enterPhase(sealed, 2, ['a', 'b'], { before: [0, 1] });
+  expect(over.next.phase).toBe(2);
+  expect(over.log).toEqual([{ kind: 'phase-skipped', body: { round: 1, attempt: 0, phase: 1 } }]);
+  // A gap that the scheme does not have; the same phase again, or an earlier one.
+  for (const [phase, before] of [[2, [1]] as const, [1, []] as const, [0, [0]] as const, [0, []] as const])
+    expect(codeOf(() => enterPhase(sealed, phase, ['a'], { before }))).toBe('STORE_CORRUPT');
 });
 
 const site = (siteId: string, standing: SiteRecord['standing'] = 'good'): SiteRecord => ({

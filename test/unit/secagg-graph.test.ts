@@ -4,8 +4,9 @@ import { checkedGraph } from '../../shared/aggregation/secagg/graph.ts';
 import { groupOf, holdersOf, neighboursOf } from '../../shared/aggregation/secagg/group.ts';
 import type { KeysBody } from '../../shared/aggregation/secagg/messages.ts';
 import { roundTermsOf } from '../../shared/policy/views.ts';
-import { LENGTH, maskedPolicy, play, sceneOf, updateOf } from '../support/secagg-rig.ts';
+import { LENGTH, ask, maskedPolicy, play, sceneOf, updateOf } from '../support/secagg-rig.ts';
 import type { Direction } from '../support/secagg-rig.ts';
+import { codeOf } from '../support/wire-rig.ts';
 
 const SITES = 32;
 const FIFTH = 6;
@@ -63,4 +64,21 @@ test('a coordinator that hides a site’s holders gets no shares of it', async (
   const played = await play(scene, { show, update, gone: (at) => at.kind === 'upload' });
   expect(left.length).toBe(threshold - 1);
   expect(played.refused.get(`${victim} shares`)).toBe('SURVIVORS_TOO_FEW');
+}, 30_000);
+
+test('nobody signs a whole list, and nobody opens one: the sites agree though all have uploaded', async () => {
+  const scene = sceneOf(SITES, policy);
+  const played = await play(scene, { update, gone: (at) => at.kind === 'reveal' });
+  expect(played.said.filter((s) => s.at.kind === 'agree').length).toBe(SITES);
+  expect(played.said.filter((s) => s.at.kind === 'upload').every((s) => s.body === null)).toBe(true);
+  // Nor does the coordinator take such a signature, or a site open by it.
+  const [own, other] = scene.plan.invited;
+  const signs = await play(scene, {
+    update,
+    send: (at, siteId) => (at.kind === 'upload' && siteId === other ? { whole: 'a..b' } : undefined),
+    gone: (at) => at.kind === 'agree',
+  });
+  expect(signs.refused.get(`${other} upload`)).toBe('MESSAGE_INVALID');
+  const shown = { signed: 'whole', survivors: scene.plan.invited, signatures: {} };
+  expect(await codeOf(ask(scene, own, 'reveal', shown, signs.secrets.get(own)!))).toBe('SURVIVORS_DIFFER');
 }, 30_000);

@@ -4,13 +4,13 @@ import { verifyKeys } from '../../shared/aggregation/secagg/messages.ts';
 import type { KeysBody, RevealBody, SharesBody } from '../../shared/aggregation/secagg/messages.ts';
 import { createSecret, publicOf } from '../../shared/aggregation/secagg/x25519.ts';
 import { secureBytes } from '../../shared/random.ts';
-import { LENGTH, maskedPolicy, play, sceneOf, siteOf, updateOf } from '../support/secagg-rig.ts';
+import { LENGTH, ask, maskedPolicy, play, sceneOf, siteOf, updateOf } from '../support/secagg-rig.ts';
 import type { Direction } from '../support/secagg-rig.ts';
 import { codeOf } from '../support/wire-rig.ts';
 
 type KeysShown = { keys: Record<string, KeysBody> };
 type SharesShown = { sites: string[]; shares: Record<string, string> };
-type RevealShown = { survivors: string[]; signatures: Record<string, string> };
+type RevealShown = { signed: 'whole' | 'agreed'; survivors: string[]; signatures: Record<string, string> };
 const freshKey = () => publicOf(createSecret(secureBytes));
 
 /** Three may be enough of five; with one colluder four have to agree. */
@@ -79,59 +79,51 @@ test('a share that is replayed, readdressed or changed is refused', async () => 
   }
 });
 
+/** Site e's upload does not come: the others agree on a list without it. */
+const eMissing: NonNullable<Direction['gone']> = (at, siteId) => at.kind === 'upload' && siteId === 'site-e';
+
 test('a coordinator that asks for both kinds of share of one site gets one', async () => {
-  // Site e has sent its update and is said to be in; then the others are asked to open its masking key as well.
-  const scene = five();
-  const without = (d: RevealShown) => ({ ...d, survivors: d.survivors.filter((s) => s !== 'site-e') });
-  const played = await play(scene, { show: only('site-a', 'reveal', without) });
-  expect(played.refused.get('site-a reveal')).toBe('SURVIVORS_DIFFER');
-  // Asked again with what it kept after it has answered: the list it signed is gone, and there is no second answer.
-  const honest = await play(scene);
-  const asked = honest.said.find((s) => s.siteId === 'site-a' && s.at.kind === 'reveal')!;
-  const shown = asked.downlink as RevealShown;
-  const again = siteOf(scene, 'site-a').answer({
-    phase: 4,
-    siteId: 'site-a',
-    plan: scene.plan,
-    downlink: without(shown),
-    secret: honest.secrets.get('site-a')!,
-    update: updateOf(0),
-  });
-  expect(await codeOf(again)).toBe('SURVIVORS_DIFFER');
-  const body = asked.body as RevealBody;
-  expect(Object.keys(body.keys)).toEqual([]);
-  expect(Object.keys(body.seeds)).toEqual(scene.plan.invited);
+  // With everybody there over the whole list, with site e missing over the agreed one.
+  for (const [gone, last] of [[undefined, 'site-e'] as const, [eMissing, 'site-d'] as const]) {
+    const scene = five();
+    const direction: Direction = gone === undefined ? {} : { gone };
+    // The last site has sent its update and is said to be in; then the others are asked to open its masking key as well.
+    const without = (d: RevealShown) => ({ ...d, survivors: d.survivors.filter((s) => s !== last) });
+    const played = await play(scene, { ...direction, show: only('site-a', 'reveal', without) });
+    expect(played.refused.get('site-a reveal')).toBe('SURVIVORS_DIFFER');
+    // Asked again with what it kept after it has answered, for the other list or the same: there is no second answer.
+    const honest = await play(scene, direction);
+    const asked = honest.said.find((s) => s.siteId === 'site-a' && s.at.kind === 'reveal')!;
+    const shown = asked.downlink as RevealShown;
+    expect(shown.signed).toBe(gone === undefined ? 'whole' : 'agreed');
+    for (const second of [without(shown), shown])
+      expect(await codeOf(ask(scene, 'site-a', 'reveal', second, honest.secrets.get('site-a')!))).toBe(
+        'PHASE_OUT_OF_TURN',
+      );
+    const body = asked.body as RevealBody;
+    expect(Object.keys(body.keys)).toEqual(gone === undefined ? [] : ['site-e']);
+    expect(Object.keys(body.seeds)).toEqual(shown.survivors);
+  }
 });
 
 test('a coordinator that shows two survivor lists opens neither', async () => {
   // Four of five must sign one list; three are shown all, two are shown a list without e.
   const scene = five(1);
   const some = ['site-a', 'site-b'];
-  const shorter = (ids: string[]) => ids.filter((id) => id !== 'site-e');
-  const show: NonNullable<Direction['show']> = (at, siteId, downlink) => {
-    if (!some.includes(siteId)) return undefined;
-    if (at.kind === 'agree') return { survivors: shorter((downlink as { survivors: string[] }).survivors) };
-    return undefined;
-  };
-  const played = await play(scene, { show });
-  // The coordinator's own software would not take their signatures; one of ill will shows them anyway.
-  expect([...played.refused]).toEqual(some.map((id) => [`${id} agree`, 'SIGNATURE_INVALID']));
-  expect(played.failed).toBe('ROUND_VOID');
-  const signed = new Map(
-    played.said
-      .filter((s) => s.at.kind === 'agree')
-      .map((s) => [s.siteId, (s.body as { signature: string }).signature]),
-  );
   const survivors = scene.plan.invited;
-  const reveal = (siteId: string, list: readonly string[], from: readonly string[]) =>
-    siteOf(scene, siteId).answer({
-      phase: 4,
-      siteId,
-      plan: scene.plan,
-      downlink: { survivors: list, signatures: Object.fromEntries(from.map((id) => [id, signed.get(id)])) },
-      secret: played.secrets.get(siteId)!,
-      update: updateOf(0),
-    });
+  const shorter = (ids: string[]) => ids.filter((id) => id !== 'site-e');
+  // All have uploaded; a coordinator of ill will has them agree all the same.
+  const played = await play(scene, { gone: (at) => at.kind === 'reveal' });
+  const agreed = new Map<string, { signature: string; secret: Uint8Array | null }>();
+  for (const siteId of survivors) {
+    const list = some.includes(siteId) ? shorter([...survivors]) : survivors;
+    const made = await ask(scene, siteId, 'agree', { survivors: list }, played.secrets.get(siteId)!);
+    agreed.set(siteId, { signature: (made.uplink.body as { signature: string }).signature, secret: made.secret });
+  }
+  const reveal = (siteId: string, list: readonly string[], from: readonly string[]) => {
+    const signatures = Object.fromEntries(from.map((id) => [id, agreed.get(id)?.signature]));
+    return ask(scene, siteId, 'reveal', { signed: 'agreed', survivors: list, signatures }, agreed.get(siteId)!.secret);
+  };
   // Those who signed the long list see three names under it, those who signed the short one see two.
   expect(await codeOf(reveal('site-c', survivors, ['site-c', 'site-d', 'site-e']))).toBe('SURVIVORS_TOO_FEW');
   expect(await codeOf(reveal('site-a', shorter([...survivors]), some))).toBe('SURVIVORS_TOO_FEW');
@@ -151,25 +143,25 @@ test('a list of too few is signed by nobody, and masks are made with no fewer', 
       ...(d.survivors && { survivors: cut(d.survivors) }),
       ...(d.sites && { sites: cut(d.sites) }),
     }));
-    expect((await play(five(), { show })).refused.get(`site-a ${kind}`)).toBe(code);
+    expect((await play(five(), { show, gone: eMissing })).refused.get(`site-a ${kind}`)).toBe(code);
   }
   const fewKeys = only('site-a', 'shares', ({ keys }: KeysShown) => ({ keys: { 'site-b': keys['site-b'] } }));
   expect((await play(five(), { show: fewKeys })).refused.get('site-a shares')).toBe('SURVIVORS_TOO_FEW');
   // Without the site itself, out of order, or with a stranger.
   for (const survivors of [
-    ['site-b', 'site-c', 'site-d', 'site-e'],
+    ['site-b', 'site-c', 'site-d'],
     ['site-b', 'site-a', 'site-c', 'site-d'],
     ['site-a', 'site-a', 'site-b', 'site-c'],
     ['site-a', 'site-b', 'site-c', 'site-z'],
   ]) {
     const show = only('site-a', 'agree', () => ({ survivors }));
-    expect((await play(five(), { show })).refused.get('site-a agree')).toBe('MESSAGE_INVALID');
+    expect((await play(five(), { show, gone: eMissing })).refused.get('site-a agree')).toBe('MESSAGE_INVALID');
   }
 });
 
 test('a site without its secret, or asked out of turn, answers nothing', async () => {
   const scene = five();
-  const ask = (phase: number, downlink: unknown, secret: Uint8Array | null) =>
+  const asked = (phase: number, downlink: unknown, secret: Uint8Array | null) =>
     siteOf(scene, 'site-a').answer({
       phase,
       siteId: 'site-a',
@@ -178,14 +170,17 @@ test('a site without its secret, or asked out of turn, answers nothing', async (
       secret,
       update: updateOf(0),
     });
-  expect(await codeOf(ask(1, { keys: {} }, null))).toBe('STORE_CORRUPT');
-  expect(await codeOf(ask(5, null, null))).toBe('MESSAGE_INVALID');
-  const { secrets, said } = await play(scene);
-  const uploadShown = said.find((s) => s.siteId === 'site-a' && s.at.kind === 'reveal')!.downlink;
-  // Reveal straight after the upload, no list signed.
-  const before = await play(scene, { gone: (at) => at.kind === 'agree' });
-  expect(await codeOf(ask(4, uploadShown, before.secrets.get('site-a')!))).toBe('SURVIVORS_DIFFER');
-  expect(secrets.get('site-a')).not.toBeNull();
+  expect(await codeOf(asked(1, { keys: {} }, null))).toBe('STORE_CORRUPT');
+  expect(await codeOf(asked(5, null, null))).toBe('MESSAGE_INVALID');
+  // Reveal straight after the upload, over a list that others have agreed on and this site has not signed.
+  const agreed = await play(scene, { gone: eMissing });
+  const shown = agreed.said.find((s) => s.siteId === 'site-a' && s.at.kind === 'reveal')!.downlink;
+  const before = await play(scene, { gone: (at, siteId) => eMissing(at, siteId) || at.kind === 'agree' });
+  expect(await codeOf(asked(4, shown, before.secrets.get('site-a')!))).toBe('SURVIVORS_DIFFER');
+  // Agreement or opening before the upload.
+  const early = await play(scene, { gone: (at) => at.kind === 'upload' });
+  for (const [phase, downlink] of [[3, { survivors: scene.plan.invited }] as const, [4, shown] as const])
+    expect(await codeOf(asked(phase, downlink, early.secrets.get('site-a')!))).toBe('PHASE_OUT_OF_TURN');
 });
 
 const send = (siteId: string, kind: string, change: (body: never) => unknown): NonNullable<Direction['send']> => {
@@ -203,12 +198,16 @@ test('a site’s own offences are refused by the coordinator, and the round clos
     ['shares', ({ shares: { 'site-b': _, ...rest }, ...b }: SharesBody) => ({ ...b, shares: rest }), 'MESSAGE_INVALID'],
     ['shares', (b: SharesBody) => ({ ...b, shares: { ...b.shares, 'site-b': 'AAAA' } }), 'MESSAGE_INVALID'],
     ['upload', () => ({ also: 1 }), 'MESSAGE_INVALID'],
+    ['upload', () => null, 'MESSAGE_INVALID'],
+    ['upload', () => ({ whole: 'a..b' }), 'SIGNATURE_INVALID'],
     ['agree', () => ({ signature: 'a..b' }), 'SIGNATURE_INVALID'],
     ['reveal', (b: RevealBody) => ({ ...b, keys: b.seeds }), 'MESSAGE_INVALID'],
     ['reveal', (b: RevealBody) => ({ ...b, seeds: {} }), 'MESSAGE_INVALID'],
   ];
   for (const [kind, change, code] of cases) {
-    const played = await play(five(), { send: send('site-a', kind, change) });
+    // There is an agreement where somebody is missing.
+    const direction: Direction = kind === 'agree' ? { gone: eMissing } : {};
+    const played = await play(five(), { ...direction, send: send('site-a', kind, change) });
     expect([kind, played.refused.get(`site-a ${kind}`)]).toEqual([kind, code]);
     expect(played.failed).toBeNull();
   }
@@ -237,8 +236,7 @@ test('a holder that reveals nonsense stops nothing while others suffice; where t
     seeds: Object.fromEntries(Object.keys(b.seeds).map((id) => [id, nonsense])),
     keys: Object.fromEntries(Object.keys(b.keys).map((id) => [id, nonsense])),
   });
-  const away: NonNullable<Direction['gone']> = (at, siteId) => at.kind === 'upload' && siteId === 'site-e';
-  const played = await play(five(), { gone: away, send: send('site-b', 'reveal', lie) });
+  const played = await play(five(), { gone: eMissing, send: send('site-b', 'reveal', lie) });
   expect(played.failed).toBeNull();
   expect(played.contributors.length).toBe(4);
   const bare = await play(five(), {

@@ -38,7 +38,39 @@ test('every step gives the exact sum of whole numbers', async () => {
   played.steps.forEach(({ sum }, step) => expect([...sum]).toEqual(exact([0, 1, 2, 3, 4], step)));
 });
 
-test.each(['upload', 'agree', 'reveal'] as const)('a site that vanishes in phase %s of a step', async (kind) => {
+test('where nobody is missing no step has an agreement; where one is, that step has', async () => {
+  const agreements = (played: Played) =>
+    played.said.flatMap((s) => (s.at.kind === 'agree' ? [[s.at.step, s.siteId]] : []));
+  const whole = await play(sceneOf(5, policy), { update: shareOf });
+  expect(agreements(whole)).toEqual([]);
+  // Keys and shares, and two answers a site and step.
+  expect(whole.said.length).toBe(5 * (2 + 2 * STEPS));
+  const gone: NonNullable<Direction['gone']> = (at, siteId) => siteId === LAST && isAt(at, 'upload', 1);
+  const some = await play(sceneOf(5, policy), { update: shareOf, gone });
+  // The next step is among the four that are left, and whole again.
+  expect(agreements(some)).toEqual(['site-a', 'site-b', 'site-c', 'site-d'].map((id) => [1, id]));
+  expect([...some.steps[1].sum]).toEqual(exact([0, 1, 2, 3], 1));
+  expect([...some.steps[2].sum]).toEqual(exact([0, 1, 2, 3], 2));
+});
+
+test('a site that vanishes while the others agree is in the sum, and out of the next step', async () => {
+  const seven = pooledPolicy({
+    secure: true,
+    training: { rounds: 2, discriminatorSteps: STEPS, warmupDiscriminatorSteps: 0 },
+    pooled: { maxDropouts: 2 },
+    aggregation: { minSites: 7, minSurvivors: 5, maxDropouts: 2, maxColluders: 1, maxSites: 8 },
+  });
+  const gone: NonNullable<Direction['gone']> = (at, siteId) =>
+    (siteId === 'site-g' && isAt(at, 'upload', 1)) || (siteId === 'site-f' && isAt(at, 'agree', 1));
+  const played = await play(sceneOf(7, seven), { update: shareOf, gone });
+  expect(played.failed).toBeNull();
+  expect(played.steps.map((s) => s.contributors.length)).toEqual([7, 6, 5]);
+  played.steps.forEach(({ sum, contributors }, step) =>
+    expect([...sum]).toEqual(exact(Array.from(contributors.keys()), step)),
+  );
+});
+
+test.each(['upload', 'reveal'] as const)('a site that vanishes in phase %s of a step', async (kind) => {
   const gone: NonNullable<Direction['gone']> = (at, siteId) => siteId === LAST && isAt(at, kind, 1);
   const played = await play(sceneOf(5, policy), { update: shareOf, gone });
   const counts = kind === 'upload' ? 4 : 5;

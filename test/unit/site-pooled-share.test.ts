@@ -10,8 +10,8 @@ import { codeOf } from '../support/wire-rig.ts';
 const planOf = (attempt: number) =>
   ({ kind: 'discriminator', runId: 'run', round: 3, attempt, discriminatorSteps: 2 }) as unknown as RoundPlan;
 
-/** A site whose scheme fails as often as it is told to. */
-function site(failures: number) {
+/** A site whose scheme fails as often as it is told to. @param inTurn - whether its scheme lets the phase come now. */
+function site(failures: number, inTurn = true) {
   const charged: string[] = [];
   const sealed: Int32Array[] = [];
   let made = 0;
@@ -30,6 +30,10 @@ function site(failures: number) {
     emit: () => undefined,
   } as unknown as SiteParts;
   const tools: SiteTools = {
+    turnOf: () => {
+      if (!inTurn) throw new FedError('PHASE_OUT_OF_TURN', 'a step that is not the next');
+      return null;
+    },
     charge: (_, { round, attempt }: RoundPlan, step) => void charged.push(`${round}.${attempt} step ${step}`),
     fetchTensor: async () => new Float32Array(1),
     sealAnswer: async (_p, _plan, _work, { update }: ToSeal) => {
@@ -51,6 +55,12 @@ test('a share that could not be sealed is sealed the next time, without another 
   expect(await take(0, 0)).toBe(true);
   expect(charged).toEqual(['3.0 step 0']);
   expect(sealed).toEqual([Int32Array.of(1)]);
+});
+
+test('nothing is charged for a phase out of turn', async () => {
+  const { charged, sealed, take } = site(0, false);
+  expect(await codeOf(take(0, 0))).toBe('PHASE_OUT_OF_TURN');
+  expect([charged, sealed]).toEqual([[], []]);
 });
 
 test('the next step and the next attempt have shares of their own, each paid for', async () => {

@@ -15,6 +15,7 @@ import type {
   SpooledTensor,
 } from '../aggregation.ts';
 import { addPacked, packedBytes } from '../bit-pack.ts';
+import { inOrder } from '../phase-order.ts';
 import { codecOf } from '../secagg/values.ts';
 import { readEnvelope, writeEnvelope } from './envelope.ts';
 import { checkKey, KeyBundle, shownTo, stewardOf } from './key-bundle.ts';
@@ -38,6 +39,7 @@ export function bfvCoordinator(parts: CoordinatorSchemeParts): CoordinatorScheme
     open: (plan) => new Map(plan.invited.map((siteId) => [siteId, null])),
     check: (p) => half.check(p),
     close: (p) => half.close(p),
+    phasesBefore: inOrder,
     dispose: () => half.worker.dispose(),
   };
 }

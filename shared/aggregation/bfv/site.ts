@@ -7,6 +7,7 @@ import { Sha256Hex } from '../../protocol/plan.ts';
 import { secureBytes } from '../../random.ts';
 import type { SiteScheme, SiteSchemeParts, SiteUpdate, SpooledTensor, Uplink } from '../aggregation.ts';
 import { packBits } from '../bit-pack.ts';
+import { inOrder } from '../phase-order.ts';
 import { codecOf } from '../secagg/values.ts';
 import { CHECK_SECRET_BYTES, REFUSED } from './checks.ts';
 import { readEnvelope, writeEnvelope } from './envelope.ts';
@@ -42,6 +43,7 @@ export function bfvSite(parts: SiteSchemeParts): SiteScheme {
     answer: (p) => half.answer(p),
     // Pooled steps are not for this scheme: a policy that asks for both does not load.
     updateStep: () => null,
+    phasesBefore: inOrder,
     dispose: () => half.worker.dispose(),
   };
 }

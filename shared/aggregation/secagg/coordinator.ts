@@ -3,7 +3,6 @@
  * masks off the sum with what the sites reveal. It trusts itself with liveness alone: everything it could lie about is
  * checked again at the sites (`site.ts`, where the security model is). Nobody has audited it.
  */
-import type { z } from 'zod';
 import { FedError } from '../../errors.ts';
 import { parseMessage } from '../../protocol/messages.ts';
 import type { RoundPlan } from '../../protocol/plan.ts';
@@ -11,8 +10,9 @@ import type { CoordinatorScheme, CoordinatorSchemeParts, NextPhase, PhaseAnswer,
 import { packedBytes } from '../bit-pack.ts';
 import { groupOf, holdersOf, neighboursOf } from './group.ts';
 import type { Group } from './group.ts';
-import { AgreeBody, KeysBody, RevealBody, SharesBody, verifySurvivors } from './messages.ts';
-import { numberOf, phaseOf, stepsOf } from './phases.ts';
+import { AgreeBody, KeysBody, RevealBody, SharesBody, UploadBody, verifyList } from './messages.ts';
+import type { ListKind } from './messages.ts';
+import { beforeStep, numberOf, phaseOf, secaggOrder, stepsOf } from './phases.ts';
 import { requireKeys } from './require-keys.ts';
 import { SEALING_BYTES } from './seeds.ts';
 import { SEED_BYTES } from './mask.ts';
@@ -39,6 +39,7 @@ export function secaggCoordinator(p: CoordinatorSchemeParts): CoordinatorScheme 
     firstQuorum: (plan) => group(plan).least,
     check: (c) => check(p, group(c.plan), recall, c),
     close: (c) => close(group(c.plan), c, p, ahead),
+    phasesBefore: secaggOrder(p.policy),
   };
 }
 
@@ -57,7 +58,7 @@ function createRecall(): Recall {
   };
 }
 
-/** The uploads of one step, added up while the sites agree on them. A restart adds them up again. */
+/** The uploads of one step, added up while the sites agree on them or reveal. A restart adds them up again. */
 class SummedAhead {
   #at: { readonly name: string; readonly sum: Promise<Uint32Array | null> } | null = null;
 
@@ -94,15 +95,19 @@ async function check(p: CoordinatorSchemeParts, group: Group, recall: Recall, c:
       return checkShares(group, c, await keysOf());
     case 'upload': {
       const wanted = packedBytes(c.length, codecOf(p.policy, plan).width);
-      if (body !== null) throw new FedError('MESSAGE_INVALID', `site=${siteId}: an upload has no body`);
+      const signed = parseMessage(UploadBody, body);
+      if ((signed === null) !== (group.graph !== null))
+        throw new FedError('MESSAGE_INVALID', `site=${siteId}: the whole list is signed where there is no graph`);
       if (tensor?.bytes !== wanted)
         throw new FedError('UPDATE_SHAPE', `site=${siteId}: ${tensor?.bytes ?? 'no'} bytes, wanted ${wanted}`);
-      return;
+      if (signed === null) return;
+      const sites = await idsOf(beforeStep(at.step));
+      return verifyList(p.roster(), 'whole', siteId, plan, group.context, at.step, sites, signed.whole);
     }
     case 'agree': {
       const { signature } = parseMessage(AgreeBody, body);
       const survivors = await idsOf(numberOf('upload', at.step));
-      return verifySurvivors(p.roster(), siteId, plan, group.context, at.step, survivors, signature);
+      return verifyList(p.roster(), 'agreed', siteId, plan, group.context, at.step, survivors, signature);
     }
     case 'reveal': {
       const sites = await idsOf(beforeStep(at.step));
@@ -113,9 +118,6 @@ async function check(p: CoordinatorSchemeParts, group: Group, recall: Recall, c:
       return at satisfies never;
   }
 }
-
-/** The phase whose answers say who masks in a step. */
-const beforeStep = (step: number): number => (step === 0 ? 1 : numberOf('reveal', step - 1));
 
 async function checkKeys(p: CoordinatorSchemeParts, group: Group, { plan, siteId, body }: Check): Promise<void> {
   const keys = parseMessage(KeysBody, body);
@@ -162,11 +164,17 @@ async function close(group: Group, c: Close, p: CoordinatorSchemeParts, ahead: S
     case 'upload': {
       const survivors = sorted(c.answers.keys());
       ahead.begin(c, at.step, codecOf(p.policy, c.plan).width);
-      return { next: toAll(survivors, numberOf('agree', at.step), group.least, { survivors }) };
+      const asked = await c.earlier(beforeStep(at.step));
+      // Decided by the answers of two phases that are sealed: the same after every restart.
+      if (group.graph !== null || survivors.length < asked.size)
+        return { next: toAll(survivors, numberOf('agree', at.step), group.least, { survivors }) };
+      const signed = [...bodies(UploadBody, c.answers)].map(([id, body]) => [id, body?.whole ?? ''] as const);
+      return { next: relaySignatures(group, 'whole', survivors, new Map(signed), at.step) };
     }
     case 'agree': {
       const survivors = sorted((await c.earlier(numberOf('upload', at.step))).keys());
-      return { next: relaySignatures(group, survivors, bodies(AgreeBody, c.answers), at.step) };
+      const signed = [...bodies(AgreeBody, c.answers)].map(([id, { signature }]) => [id, signature] as const);
+      return { next: relaySignatures(group, 'agreed', survivors, new Map(signed), at.step) };
     }
     case 'reveal':
       return openSum(p, group, c, at.step, ahead);
@@ -202,14 +210,14 @@ function relayShares({ least }: Group, shares: ReadonlyMap<string, SharesBody>):
 /** Everybody who has signed the list goes on; of the signatures, as many as each site asks for. */
 function relaySignatures(
   { agreeing }: Group,
+  kind: ListKind,
   survivors: readonly string[],
-  signed: ReadonlyMap<string, z.infer<typeof AgreeBody>>,
+  signed: ReadonlyMap<string, string>,
   step: number,
 ): NextPhase {
   const sites = sorted(signed.keys());
-  const signatures: Record<string, string> = {};
-  for (const siteId of sites.slice(0, agreeing)) signatures[siteId] = signed.get(siteId)?.signature ?? '';
-  return toAll(sites, numberOf('reveal', step), agreeing, { survivors, signatures });
+  const signatures = Object.fromEntries(sites.slice(0, agreeing).map((siteId) => [siteId, signed.get(siteId)]));
+  return toAll(sites, numberOf('reveal', step), agreeing, { signed: kind, survivors, signatures });
 }
 
 async function openSum(

@@ -7,6 +7,7 @@ import { leastContributors } from '../../protocol/terms.ts';
 import type { RoundTerms } from '../../protocol/terms.ts';
 import { checkedGraph } from './graph.ts';
 import type { CheckedGraph } from './graph.ts';
+import { isSparse } from './phases.ts';
 import type { Context } from './seeds.ts';
 import { leastSurvivors, thresholdOf } from './threshold.ts';
 
@@ -31,10 +32,9 @@ export function groupOf(policy: CheckedPolicy, terms: RoundTerms, plan: RoundPla
     throw new FedError('PARAMETER_INVALID', 'the policy says nothing of colluders and drop-outs');
   const sites = [...plan.invited].sort();
   const agreeing = thresholdOf(sites.length, maxColluders);
-  const graph =
-    sites.length > graphAboveSites
-      ? checkedGraph({ sites: sites.length, colluders: maxColluders, dropouts: maxDropouts })
-      : null;
+  const graph = isSparse(policy, plan)
+    ? checkedGraph({ sites: sites.length, colluders: maxColluders, dropouts: maxDropouts })
+    : null;
   return {
     context: contextOf(plan),
     sites,

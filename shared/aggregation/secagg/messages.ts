@@ -36,6 +36,13 @@ export const SharesBody = z.strictObject({
 });
 export type SharesBody = z.infer<typeof SharesBody>;
 
+/**
+ * Up, phase `upload`, beside the masked update: a signature over all that mask in the step. Null where masks follow a
+ * graph.
+ */
+export const UploadBody = z.strictObject({ whole: Signature }).nullable();
+export type UploadBody = z.infer<typeof UploadBody>;
+
 /** Up, phase `agree`: a signature over the survivor list. */
 export const AgreeBody = z.strictObject({ signature: Signature });
 
@@ -55,11 +62,25 @@ export const KeysDownlink = z.strictObject({ keys: z.record(SiteId, KeysBody) })
 export const UploadDownlink = z.strictObject({ sites: Sites, shares: z.record(SiteId, Base64).nullable() });
 /** Down, before `agree`: whose uploads are in. */
 export const AgreeDownlink = z.strictObject({ survivors: Sites });
-/** Down, before `reveal`: the list again, and who has signed it. */
-export const RevealDownlink = z.strictObject({ survivors: Sites, signatures: z.record(SiteId, Signature) });
+/**
+ * The two lists a site signs in a step, each at most once: `whole`, all that mask in it, with the upload; `agreed`, those
+ * whose uploads are in, where some are missing.
+ */
+export const ListKind = z.enum(['whole', 'agreed']);
+export type ListKind = z.infer<typeof ListKind>;
+/** Down, before `reveal`: the list, and who has signed it, all with one kind of signature. */
+export const RevealDownlink = z.strictObject({
+  signed: ListKind,
+  survivors: Sites,
+  signatures: z.record(SiteId, Signature),
+});
 
 const KEYS_TYP = 'veilgan-secagg-keys+jws';
-const SURVIVORS_TYP = 'veilgan-secagg-survivors+jws';
+/** Of different purposes, so that a signature under one list is none under the other. */
+const LIST_TYP = {
+  whole: 'veilgan-secagg-whole+jws',
+  agreed: 'veilgan-secagg-survivors+jws',
+} as const satisfies Record<ListKind, string>;
 
 const placeOf = ({ runId, round, attempt, planSha256, checkpoint }: Context) => ({
   runId,
@@ -106,18 +127,20 @@ export const verifyKeys = (
     audience,
   });
 
-export const signSurvivors = (
+export const signList = (
   keys: SigningKeys,
+  kind: ListKind,
   siteId: string,
   at: Context,
   step: number,
   survivors: readonly string[],
 ): Promise<string> =>
-  signDetached(keys, survivorsStatement(siteId, at, step, survivors), { typ: SURVIVORS_TYP, audience });
+  signDetached(keys, survivorsStatement(siteId, at, step, survivors), { typ: LIST_TYP[kind], audience });
 
 /** @throws {FedError} SIGNATURE_INVALID, KEY_UNKNOWN, ROUND_NOT_OPEN */
-export const verifySurvivors = (
+export const verifyList = (
   roster: Roster,
+  kind: ListKind,
   siteId: string,
   plan: RoundPlan,
   at: Context,
@@ -126,7 +149,7 @@ export const verifySurvivors = (
   signature: string,
 ): Promise<void> =>
   verifyDetached(signature, survivorsStatement(siteId, at, step, survivors), signerOf(roster, siteId, plan), {
-    typ: SURVIVORS_TYP,
+    typ: LIST_TYP[kind],
     audience,
   });
 

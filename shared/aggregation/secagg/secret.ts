@@ -18,8 +18,17 @@ export interface Secret {
   readonly held: ReadonlyMap<string, Uint8Array>;
   /** Who masks in the step that is under way. */
   readonly sites: readonly string[];
-  /** The survivor list it signed in this step; null before. */
+  /** How far it has come in that step; null before its first upload. */
+  readonly progress: Progress | null;
+}
+
+/** What a site has said in one step. Each is said once. */
+export interface Progress {
+  readonly step: number;
+  /** The list of survivors it signed for agreement; null before, and where nothing had to be agreed on. */
   readonly agreed: readonly string[] | null;
+  /** Whether it has revealed its shares. */
+  readonly revealed: boolean;
 }
 
 const Key = z.string().transform(bytesOf);
@@ -31,7 +40,9 @@ const Stored = z.strictObject({
   peers: z.record(z.string(), KeysBody),
   held: z.record(z.string(), Key),
   sites: z.array(z.string()),
-  agreed: z.array(z.string()).nullable(),
+  progress: z
+    .strictObject({ step: z.int().min(0), agreed: z.array(z.string()).nullable(), revealed: z.boolean() })
+    .nullable(),
 });
 
 export const encodeSecret = (s: Secret): Uint8Array =>
@@ -44,7 +55,7 @@ export const encodeSecret = (s: Secret): Uint8Array =>
       peers: Object.fromEntries(s.peers),
       held: Object.fromEntries([...s.held].map(([id, bytes]) => [id, textOf(bytes)])),
       sites: s.sites,
-      agreed: s.agreed,
+      progress: s.progress,
     }),
   );
 

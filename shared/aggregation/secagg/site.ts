@@ -6,9 +6,18 @@
  * that vanish can still be taken off. For one site only one of the two may ever be opened, or its update lies bare: a site
  * reveals its shares once a step, over one survivor list, after enough sites have signed that very list.
  *
+ * **Two lists a step.** With its upload each site signs the *whole* list of those that mask in the step; where somebody's
+ * upload is missing, the sites sign another, the *agreed* list. The signatures are of two kinds, and an honest site gives
+ * at most one of each. T = ⌊(n + c)/2⌋ + 1 signatures of one kind have to be under a list, and 2T > n + c: so of a step
+ * there is at most one whole list and one agreed list that anybody reveals over. To open both masks of a site that is on
+ * one of them only takes T shares of each kind, 2T in all; n - c honest holders reveal once, the c others both, which is
+ * n + c at most. And only one of the two sums comes out, or none: an honest site of which nothing was opened hides, by its
+ * pair masks, all that mask with it. This needs everybody to hold shares of everybody. In a graph T shares are of a
+ * neighbourhood, and there the sites always agree first.
+ *
  * **Who must work together to see one site's update.** The policy's `maxColluders` is c. The coordinator with c sites of a
- * round cannot, whatever it sends: with n sites invited, ⌊(n + c)/2⌋ + 1 must sign one list, and any two groups of so many
- * share an honest site, which signs once. Above `graphAboveSites` this holds except with probability 2^-40. What is needed
+ * round cannot, whatever it sends: with n sites invited, T must sign one list, and any two groups of so many share an
+ * honest site, which signs once of a kind. Above `graphAboveSites` this holds except with probability 2^-40. What is needed
  * beyond: the roster (peers' signing keys), since whoever can put false keys in it is every peer. The operator compares the
  * roster's fingerprints by another channel. Sums of fewer than max(3, c + 2, `minSurvivors`) sites are never opened.
  *
@@ -34,14 +43,14 @@ import { groupOf, holdersOf } from './group.ts';
 import type { Group } from './group.ts';
 import { addMasks, SEED_BYTES } from './mask.ts';
 import type { Mask } from './mask.ts';
-import { AgreeDownlink, bytesOf, KeysDownlink, RevealDownlink, signKeys, signSurvivors } from './messages.ts';
-import { textOf, UploadDownlink, verifySurvivors } from './messages.ts';
-import type { KeysBody, RevealBody, SharesBody } from './messages.ts';
-import { phaseOf, stepsOf } from './phases.ts';
+import { AgreeDownlink, bytesOf, KeysDownlink, RevealDownlink, signKeys, signList } from './messages.ts';
+import { textOf, UploadDownlink, verifyList } from './messages.ts';
+import type { KeysBody, ListKind, RevealBody, SharesBody, UploadBody } from './messages.ts';
+import { phaseOf, secaggOrder, stepsOf } from './phases.ts';
 import type { Phase } from './phases.ts';
 import { pairSeed, seal, unseal } from './seeds.ts';
 import { decodeSecret, encodeSecret } from './secret.ts';
-import type { Secret } from './secret.ts';
+import type { Progress, Secret } from './secret.ts';
 import { split } from './shamir.ts';
 import { codecOf } from './values.ts';
 import { agree, createSecret, publicOf } from './x25519.ts';
@@ -73,10 +82,11 @@ export function secaggSite(p: SiteSchemeParts, random: RandomBytes = secureBytes
       const at = phaseOf(plan, phase);
       return at.kind === 'upload' ? at.step : null;
     },
+    phasesBefore: secaggOrder(p.policy),
   };
 }
 
-function dispatch(turn: Turn, at: Phase, kept: Uint8Array | null, update: SiteUpdate | null): Promise<Made> | Made {
+function dispatch(turn: Turn, at: Phase, kept: Uint8Array | null, update: SiteUpdate | null): Promise<Made> {
   switch (at.kind) {
     case 'keys':
       return advertise(turn);
@@ -103,7 +113,7 @@ async function advertise({ p, random, plan, group }: Turn): Promise<Made> {
   const keys = { sealing: publicOf(sealing), masking: masking.map(publicOf), neighbours };
   const signature = await signKeys(p.keys, p.siteId, plan, group.context, keys);
   const body: KeysBody = { ...keys, signature };
-  const secret = { sealing, masking, seeds, own: body, peers: new Map(), held: new Map(), sites: [], agreed: null };
+  const secret = { sealing, masking, seeds, own: body, peers: new Map(), held: new Map(), sites: [], progress: null };
   return { uplink: { body, tensor: null }, secret };
 }
 
@@ -168,10 +178,16 @@ async function rosterOf(p: SiteSchemeParts, plan: RoundPlan): Promise<Roster> {
 
 const endOf = (siteId: string, { sealing: key }: KeysBody) => ({ siteId, key });
 
-/** The update as whole numbers under all masks, packed. From here on nobody can read it alone. */
-function maskUpdate(turn: Turn, secret: Secret, step: number, update: SiteUpdate | null): Made {
+/**
+ * The update as whole numbers under all masks, packed: from here on nobody can read it alone. With it, where everybody
+ * masks with everybody, a signature over all who do.
+ */
+async function maskUpdate(turn: Turn, secret: Secret, step: number, update: SiteUpdate | null): Promise<Made> {
   const { p, random, plan, group } = turn;
   if (update === null) throw new FedError('PARAMETER_INVALID', `no update for step ${step}`);
+  const { progress } = secret;
+  const inTurn = progress === null ? step === 0 : progress.revealed && progress.step === step - 1;
+  if (!inTurn) throw outOfTurn('upload', step, progress);
   const { sites, held } = openShares(turn, secret, step);
   const codec = codecOf(p.policy, plan);
   const words = codec.encode(update, random);
@@ -188,9 +204,16 @@ function maskUpdate(turn: Turn, secret: Secret, step: number, update: SiteUpdate
     masks.push({ seed, sign: p.siteId < other ? 1 : -1 });
   }
   addMasks(words, masks);
-  const next = { ...secret, sites, held, agreed: null };
-  return { uplink: { body: null, tensor: packBits(words, codec.width) }, secret: next };
+  const signature = group.graph === null ? await signList(p.keys, 'whole', p.siteId, group.context, step, sites) : null;
+  const body: UploadBody = signature === null ? null : { whole: signature };
+  const next = { ...secret, sites, held, progress: { step, agreed: null, revealed: false } };
+  return { uplink: { body, tensor: packBits(words, codec.width) }, secret: next };
 }
+
+const outOfTurn = (kind: Phase['kind'], step: number, at: Progress | null): FedError => {
+  const here = at === null ? 'no step' : `step ${at.step}${at.revealed ? ', which is opened' : ''}`;
+  return new FedError('PHASE_OUT_OF_TURN', `${kind} of step ${step}; this site is at ${here}`);
+};
 
 /** Who takes part in this step, and, in the first, the shares that others sealed to this site. */
 function openShares({ p, group, downlink }: Turn, secret: Secret, step: number) {
@@ -224,25 +247,43 @@ function requireList(sites: readonly string[], own: string, among: readonly stri
   if (sites.length < least) throw new FedError('SURVIVORS_TOO_FEW', `${sites.length} sites, at least ${least}`);
 }
 
-/** Signs, once a step, who is in the sum. */
+/** Signs, once a step and not after it has revealed, who is in the sum. */
 async function agreeOnSurvivors({ p, group, downlink }: Turn, secret: Secret, step: number): Promise<Made> {
   const { survivors } = parseMessage(AgreeDownlink, downlink);
+  const { progress } = secret;
+  if (progress?.step !== step || progress.agreed !== null || progress.revealed)
+    throw outOfTurn('agree', step, progress);
   requireList(survivors, p.siteId, secret.sites, group.least);
-  const signature = await signSurvivors(p.keys, p.siteId, group.context, step, survivors);
-  return { uplink: { body: { signature }, tensor: null }, secret: { ...secret, agreed: survivors } };
+  const signature = await signList(p.keys, 'agreed', p.siteId, group.context, step, survivors);
+  return {
+    uplink: { body: { signature }, tensor: null },
+    secret: { ...secret, progress: { ...progress, agreed: survivors } },
+  };
+}
+
+/**
+ * The list of this kind that a site would reveal over; null where there is none. Having signed an agreed list it reveals
+ * over no other: more than the argument asks for.
+ */
+function signedList(group: Group, { sites, progress }: Secret, kind: ListKind): readonly string[] | null {
+  if (progress === null) return null;
+  if (kind === 'agreed') return progress.agreed;
+  return group.graph === null && progress.agreed === null ? sites : null;
 }
 
 /**
  * Reveals, for every peer whose shares are here, one share of one kind: of the seed where the peer is in the sum, of the
  * masking key of this step where it is not.
  *
- * Guarantee: only over the list this site has signed in this step, and only when enough others have signed the same. The
- * answer is stored before it is sent and never made a second time, so no second list is ever answered.
+ * Guarantee: once a step, only over a list this site has signed in it, and only when enough others have signed the same
+ * with the same kind of signature. The answer is stored before it is sent and never made a second time.
  */
 async function reveal({ p, plan, group, downlink }: Turn, secret: Secret, step: number): Promise<Made> {
-  const { survivors, signatures } = parseMessage(RevealDownlink, downlink);
-  if (secret.agreed === null || secret.agreed.join() !== survivors.join())
-    throw new FedError('SURVIVORS_DIFFER', `step ${step}: this site has signed another list`);
+  const { signed, survivors, signatures } = parseMessage(RevealDownlink, downlink);
+  const { progress } = secret;
+  if (progress?.step !== step || progress.revealed) throw outOfTurn('reveal', step, progress);
+  if (signedList(group, secret, signed)?.join() !== survivors.join())
+    throw new FedError('SURVIVORS_DIFFER', `step ${step}: this site has signed another list as ${signed}`);
   const roster = await rosterOf(p, plan);
   const signers = Object.entries(signatures);
   const known = new Set(survivors);
@@ -250,7 +291,7 @@ async function reveal({ p, plan, group, downlink }: Turn, secret: Secret, step: 
     if (!known.has(siteId)) throw new FedError('SIGNATURE_INVALID', `${siteId} signs for a sum it is not in`);
   await Promise.all(
     signers.map(([siteId, signature]) =>
-      verifySurvivors(roster, siteId, plan, group.context, step, survivors, signature),
+      verifyList(roster, signed, siteId, plan, group.context, step, survivors, signature),
     ),
   );
   const agreeing = new Set([p.siteId, ...signers.map(([siteId]) => siteId)]).size;
@@ -264,5 +305,8 @@ async function reveal({ p, plan, group, downlink }: Turn, secret: Secret, step: 
     const start = 2 * SEED_BYTES * step + offset;
     body[kind][peer] = textOf(share.subarray(start, start + SEED_BYTES));
   }
-  return { uplink: { body, tensor: null }, secret: { ...secret, sites: survivors } };
+  return {
+    uplink: { body, tensor: null },
+    secret: { ...secret, sites: survivors, progress: { ...progress, revealed: true } },
+  };
 }

@@ -2,7 +2,7 @@
 
 /**
  * Sites of a round that must agree before anything of it is opened: any two groups of so many have a site in common that
- * is honest, and an honest site signs one survivor list and reveals one kind of share.
+ * is honest, and an honest site signs one list of each kind and reveals once; `site.ts` has the argument.
  * @param n - invited sites. @param colluders - of them, those that may work together with the coordinator.
  * @see Bonawitz et al. 2017, theorem 6.5 with an active coordinator: 2t > n + c
  */

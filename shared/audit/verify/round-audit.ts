@@ -10,6 +10,7 @@ import type { LogDraft, LogEntry } from '../entry.ts';
 import { readStatement } from '../statement.ts';
 import type { ProblemCode } from './findings.ts';
 import type { RunAudit, SiteAudit } from './run-audit.ts';
+import { wrongWithSkip } from './skipped-phase.ts';
 
 /** How one attempt went, for people. */
 export interface AttemptSummary {
@@ -43,6 +44,8 @@ interface Attempt {
   /** Sites whose statement has come since the plan. */
   readonly stated: Set<string>;
   sealed: number | null;
+  /** The phase that follows the one that is sealed: later by one for each that the log says was skipped. */
+  next: number;
 }
 
 type RoundDraft = Exclude<
@@ -124,6 +127,8 @@ export class RoundAudit {
         return;
       case 'sealed':
         return this.#sealed(index, open, draft.body);
+      case 'phase-skipped':
+        return this.#skipped(index, open, draft.body);
       case 'void':
         return this.#voided(index, open, draft.body);
       case 'aggregated':
@@ -175,7 +180,7 @@ export class RoundAudit {
     this.attempts.push(summary);
     const planSha256 = b.planSha256;
     this.#open = {
-      ...{ plan, planSha256, summary, phase: 0, sealed: null },
+      ...{ plan, planSha256, summary, phase: 0, sealed: null, next: 1 },
       ...{ answered: new Map(), out: new Set(), stated: new Set() },
     };
   }
@@ -201,7 +206,7 @@ export class RoundAudit {
   #answer(index: number, open: Attempt, b: BodyOf<'answer-accepted'>): void {
     const site = this.#site(index, open, b.siteId);
     if (site === null) return;
-    if (open.sealed !== null && b.phase === open.sealed + 1) [open.phase, open.sealed] = [b.phase, null];
+    if (open.sealed !== null && b.phase === open.next) [open.phase, open.sealed] = [b.phase, null];
     if (b.phase !== open.phase || open.sealed !== null)
       this.#wrong('ORDER', index, `answer of ${b.siteId} to phase ${b.phase}, which is not open`);
     if (open.out.has(b.siteId)) this.#wrong('ORDER', index, `${b.siteId} had said no`);
@@ -248,7 +253,7 @@ export class RoundAudit {
   #sealed(index: number, open: Attempt, b: BodyOf<'sealed'>): void {
     const { plan } = open;
     const { terms } = this.#run;
-    if (open.sealed !== null && b.phase === open.sealed + 1) [open.phase, open.sealed] = [b.phase, null];
+    if (open.sealed !== null && b.phase === open.next) [open.phase, open.sealed] = [b.phase, null];
     if (b.phase !== open.phase || open.sealed !== null)
       this.#wrong('ORDER', index, `phase ${b.phase} is sealed and was not open`);
     const answered = open.answered.get(b.phase) ?? new Set();
@@ -261,6 +266,19 @@ export class RoundAudit {
         `sealed with ${b.contributors.length} of at least ${leastContributors(terms, plan)}`,
       );
     open.sealed = b.phase;
+    open.next = b.phase + 1;
+  }
+
+  #skipped(index: number, open: Attempt, b: BodyOf<'phase-skipped'>): void {
+    const { policy, findings } = this.#run;
+    const { plan, sealed, answered } = open;
+    if (policy === null) findings.gap('whether phases may be skipped in rounds of so many sites');
+    const wrong =
+      sealed === null || b.phase !== open.next
+        ? 'which is not the next'
+        : wrongWithSkip(policy, plan, sealed, b.phase, answered);
+    if (wrong !== null) this.#wrong('ORDER', index, `phase ${b.phase} is skipped, ${wrong}`);
+    open.next = b.phase + 1;
   }
 
   #missing(index: number, open: Attempt, b: BodyOf<'sealed' | 'void'>): void {
