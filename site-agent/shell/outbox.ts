@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS updates
   (run TEXT, round INTEGER, take INTEGER, bytes BLOB NOT NULL, fakes TEXT, PRIMARY KEY (run, round, take)) STRICT;
 DROP TABLE IF EXISTS shares;
 CREATE TABLE IF NOT EXISTS answers
-  (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
-   secret BLOB, fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
+  (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, digest TEXT, secret BLOB,
+   fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, tensor BLOB, PRIMARY KEY (run, round, attempt, phase)) STRICT;
 CREATE INDEX IF NOT EXISTS given ON answers (run, round, attempt, phase, take, digest, refused);
 `;
 
@@ -251,7 +251,7 @@ export class Outbox {
     const sql = 'SELECT secret FROM answers WHERE run = ? AND round = ? AND attempt = ? AND phase = ?';
     return bytesOf(this.#get(sql, k.runId, k.round, k.attempt, phase)?.['secret']);
   }
-  /** Every answer given to any attempt at this round, from an index alone: tensors lie between these columns in the table. */
+  /** Every answer given to any attempt at this round, from an index alone: the table holds tensors. */
   answersOf(
     k: RoundKey,
   ): { attempt: number; phase: number; take: number; hadTensor: boolean; refused: string | null }[] {
@@ -270,7 +270,9 @@ export class Outbox {
     const there = 'SELECT 1 FROM answers WHERE run = ? AND round = ? AND attempt = ? AND phase = ?';
     if (this.#get(there, k.runId, k.round, k.attempt, a.phase) !== undefined)
       throw new FedError('UPDATE_CHANGED', `round ${k.round}.${k.attempt} phase ${a.phase} was answered`);
-    const sql = 'INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)';
+    // By name: in files of earlier builds the tensor lies before other columns.
+    const sql = `INSERT INTO answers (run, round, attempt, phase, take, body, tensor, digest, secret, fakes, signature, epsilon)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
     const at: Param[] = [k.runId, k.round, k.attempt, a.phase, a.take, JSON.stringify(a.body)];
     this.#run(sql, ...at, a.tensor, a.tensorSha256, a.secret, jsonOf(a.fakes), a.signature, a.epsilon);
   }

@@ -39,3 +39,27 @@ test('which phases were answered is read from an index: the table has whole uplo
   expect(planOf('attempt, phase, take, digest, refused, body')).not.toContain('COVERING');
   db.close();
 });
+
+test('a file of an earlier build goes on: its columns stand in another order, and its shares go', () => {
+  const path = join(folder, 'earlier.sqlite');
+  const db = new DatabaseSync(path);
+  db.exec(`
+    CREATE TABLE shares (run TEXT, round INTEGER, attempt INTEGER, step INTEGER, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE answers
+      (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
+       secret BLOB, fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
+    INSERT INTO shares VALUES ('run', 1, 0, 0, x'01');
+    INSERT INTO answers VALUES ('run', 1, 0, 0, 0, '1', x'0203', 'digest', x'04', NULL, 'signed', 'epsilon', NULL);
+  `);
+  db.close();
+  const outbox = new Outbox(path);
+  const [tensor, secret] = [Uint8Array.of(2, 3), Uint8Array.of(4)];
+  const kept = { ...answer, phase: 0, body: 1, tensor, tensorSha256: 'digest', secret, epsilon: 'epsilon' };
+  expect(outbox.answer(key, 0)).toEqual(kept);
+  outbox.addAnswer(key, { ...kept, phase: 1 });
+  expect(outbox.answer(key, 1)).toEqual({ ...kept, phase: 1 });
+  outbox.close();
+  const after = new DatabaseSync(path);
+  expect(after.prepare("SELECT name FROM sqlite_master WHERE name = 'shares'").all()).toEqual([]);
+  after.close();
+});
