@@ -1,4 +1,4 @@
-/** Ed25519 (RFC 8032) over bytes, for formats that are not JWS. Everything of ours that is JSON goes through `signed.ts`. */
+/** Ed25519 (RFC 8032) over bytes. Everything of ours that is JSON goes through `signed.ts`. */
 import { type KeyObject, createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import type { PrivateSigningKey, PublicSigningKey } from './jwk.ts';
 import { publicPart } from './jwk.ts';
@@ -11,9 +11,16 @@ export function publicKeyOf(key: PublicSigningKey): KeyObject {
   return object;
 }
 
+const own = new WeakMap<PrivateSigningKey, KeyObject>();
+function privateKeyOf(key: PrivateSigningKey): KeyObject {
+  let object = own.get(key);
+  if (object === undefined) own.set(key, (object = createPrivateKey({ key: { ...key }, format: 'jwk' })));
+  return object;
+}
+
 /** @returns 64 bytes. */
 export const signBytes = (key: PrivateSigningKey, message: Uint8Array): Uint8Array =>
-  sign(null, message, createPrivateKey({ key: { ...key }, format: 'jwk' }));
+  sign(null, message, privateKeyOf(key));
 
 export const verifyBytes = (key: PublicSigningKey, message: Uint8Array, signature: Uint8Array): boolean =>
   signature.length === 64 && verify(null, message, publicKeyOf(key), signature);

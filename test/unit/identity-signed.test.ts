@@ -1,9 +1,10 @@
 import { createHash, createHmac } from 'node:crypto';
-import { CompactSign } from 'jose';
+import { compactVerify, CompactSign, flattenedVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { PublicSigningKey, publicPart } from '../../shared/identity/jwk.ts';
 import { createSigningKeys } from '../../shared/identity/keys.ts';
+import { publicKeyOf, signBytes, verifyBytes } from '../../shared/identity/ed25519.ts';
 import { claimedKid, signDetached, signJson, verifyDetached, verifyJson } from '../../shared/identity/signed.ts';
 import { codeOf } from '../support/wire-rig.ts';
 
@@ -19,6 +20,46 @@ const payload = { iss: keys.kid, aud: 'north', iat: 1000, body: { n: 1 } };
 describe('signed JSON', () => {
   test('comes back as it was signed', async () => {
     expect(await verify(await signJson(keys, { n: 1 }, o))).toEqual({ body: { n: 1 }, iat: 1000 });
+  });
+
+  test('jose reads what we write, and we read what jose writes', async () => {
+    const read = await compactVerify(await signJson(keys, { n: 1 }, o), publicKeyOf(key), { algorithms: ['EdDSA'] });
+    expect(read.protectedHeader).toEqual({ alg: 'EdDSA', typ: o.typ, kid: keys.kid });
+    expect(JSON.parse(Buffer.from(read.payload).toString('utf8'))).toEqual(payload);
+    const written = await new CompactSign(Buffer.from(JSON.stringify(payload)))
+      .setProtectedHeader({ alg: 'EdDSA', typ: o.typ, kid: keys.kid })
+      .sign(keys.signing);
+    expect(await verify(written)).toEqual({ body: { n: 1 }, iat: 1000 });
+    const [header, , signature] = (await signDetached(keys, 'ab', { typ: o.typ, audience: 'north' })).split('.');
+    const detached = { protected: header, payload: b64({ aud: 'north', sha256: 'ab' }), signature };
+    await flattenedVerify(detached, publicKeyOf(key), { algorithms: ['EdDSA'] });
+  });
+
+  test('letters whose low bytes are the signed ones are refused', async () => {
+    const [header, whole, signature] = (await signJson(keys, { n: 1 }, o)).split('.');
+    const other = String.fromCharCode(0x100 + whole.charCodeAt(0)) + whole.slice(1);
+    expect(await codeOf(verify(`${header}.${other}.${signature}`))).toBe('SIGNATURE_INVALID');
+    // Positive control: whoever takes the low bytes believes it.
+    const low = Buffer.from(`${header}.${other}`, 'latin1');
+    expect(verifyBytes(key, low, Buffer.from(signature, 'base64url'))).toBe(true);
+  });
+
+  test('a header that holds anything more is refused, and a signature in another spelling', async () => {
+    const more = [{ crit: ['exp'], exp: 1 }, { b64: false, crit: ['b64'] }, { jwk: key }, { cty: 'JWT' }];
+    for (const extra of more) {
+      const header = b64({ alg: 'EdDSA', typ: o.typ, kid: keys.kid, ...extra });
+      const signed = signBytes(keys.signing, Buffer.from(`${header}.${b64(payload)}`));
+      expect(await codeOf(verify(`${header}.${b64(payload)}.${Buffer.from(signed).toString('base64url')}`))).toBe(
+        'SIGNATURE_INVALID',
+      );
+    }
+    const jws = await signJson(keys, { n: 1 }, o);
+    expect(await codeOf(verify(`${jws}=`))).toBe('SIGNATURE_INVALID');
+    // 86 letters hold 516 bits: the last four mean nothing, and have one spelling.
+    const other = jws.slice(0, -1) + String.fromCharCode(jws.charCodeAt(jws.length - 1) + 1);
+    const signatureOf = (text: string) => Buffer.from(text.split('.')[2], 'base64url');
+    expect(signatureOf(other)).toEqual(signatureOf(jws));
+    expect(await codeOf(verify(other))).toBe('SIGNATURE_INVALID');
   });
 
   test('is refused for another purpose, audience, or key', async () => {
