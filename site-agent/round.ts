@@ -345,7 +345,7 @@ async function send(p: SiteParts, plan: RoundPlan, phase: number, stored: Stored
       await uploadThen(
         link,
         tensor,
-        { purpose: `round ${round}.${attempt} phase ${phase}`, sha256: tensorSha256 },
+        { purpose: `round ${round}.${attempt} phase ${phase}`, sha256: tensorSha256, fresh: stored !== null },
         sendAnswer,
       );
   } catch (error) {

@@ -84,11 +84,14 @@ export class TensorReceiver {
     switch (type) {
       case 'tensor.offer': {
         const offer = parseMessage(TensorOffer, payload);
-        const most = await this.#o.allow(siteId, offer);
-        if (offer.bytes > most)
-          throw new FedError('TENSOR_TOO_LARGE', `site=${siteId} ${offer.bytes} of ${most} bytes`);
         const name = uploadName(siteId, offer.sha256);
-        return this.#inTurn(name, () => this.#offer(siteId, name, offer));
+        // In turn with its chunks, which may come right behind it.
+        return this.#inTurn(name, async () => {
+          const most = await this.#o.allow(siteId, offer);
+          if (offer.bytes > most)
+            throw new FedError('TENSOR_TOO_LARGE', `site=${siteId} ${offer.bytes} of ${most} bytes`);
+          return this.#offer(siteId, name, offer);
+        });
       }
       case 'tensor.chunk': {
         const chunk = parseMessage(TensorChunk, payload);

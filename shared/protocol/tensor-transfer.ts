@@ -16,10 +16,18 @@ export interface UploadOptions {
   readonly purpose: string;
   /** Of the bytes, where the caller has it. */
   readonly sha256?: string;
+  /**
+   * Never offered before: its first bytes follow the offer at once, as many as this link's last upload might have under
+   * way. Where the coordinator has some already, they were sent in vain.
+   */
+  readonly fresh?: boolean;
   /** Called when the last byte is on its way, before it was acknowledged: a message that follows now comes after it. */
   readonly onSent?: () => void;
   readonly onProgress?: OnProgress;
 }
+
+/** Bytes that the coordinator last let a link have under way. */
+const lastCredit = new WeakMap<CoordinatorLink, number>();
 
 /**
  * Sends a tensor to the coordinator in hashed chunks, a few under way at a time.
@@ -32,12 +40,18 @@ export interface UploadOptions {
  */
 export async function uploadTensor(link: CoordinatorLink, bytes: Uint8Array, o: UploadOptions): Promise<string> {
   const hash = o.sha256 ?? sha256(bytes);
+  const upload = { link, bytes, hash, o };
   let furthest = -1;
+  let ahead: Sending | null = null;
   for (let stalls = 0; ;) {
-    const start = await have(link, 'tensor.offer', { sha256: hash, bytes: bytes.length, purpose: o.purpose });
+    const offered = have(link, 'tensor.offer', { sha256: hash, bytes: bytes.length, purpose: o.purpose });
+    if (furthest < 0 && o.fresh === true) ahead = sentAhead(upload);
+    const start = await offered;
     o.onProgress?.(start.have, bytes.length);
     if (start.have === bytes.length) return hash;
-    const reached = await sendFrom(link, bytes, hash, start, o);
+    const sending = ahead !== null && start.have === 0 ? ahead : new Sending(upload, start);
+    ahead = null;
+    const reached = await sending.finish(start.credit);
     if (reached.have === bytes.length) return hash;
     stalls = reached.have > furthest ? 0 : stalls + 1;
     furthest = Math.max(furthest, reached.have);
@@ -46,44 +60,77 @@ export async function uploadTensor(link: CoordinatorLink, bytes: Uint8Array, o: 
   }
 }
 
-/** Sends until all is acknowledged or a chunk is refused in a way that a new offer may cure. */
-async function sendFrom(
-  link: CoordinatorLink,
-  bytes: Uint8Array,
-  hash: string,
-  start: TensorHave,
-  { onProgress, onSent }: UploadOptions,
-): Promise<{ have: number; error?: FedError }> {
-  let { have: acked, credit } = start;
-  let sent = acked;
-  const underWay: { end: number; ack: Promise<TensorHave> }[] = [];
-  while (acked < bytes.length) {
+/** Begins to send before the offer is answered; null where it is not known how much may be under way. */
+function sentAhead(upload: Upload): Sending | null {
+  const credit = lastCredit.get(upload.link);
+  if (credit === undefined) return null;
+  const sending = new Sending(upload, { have: 0, credit });
+  sending.fill();
+  return sending;
+}
+
+interface Upload {
+  readonly link: CoordinatorLink;
+  readonly bytes: Uint8Array;
+  readonly hash: string;
+  readonly o: UploadOptions;
+}
+
+/** One run at an upload, from a place that the coordinator has named. */
+class Sending {
+  readonly #u: Upload;
+  readonly #underWay: { end: number; ack: Promise<TensorHave> }[] = [];
+  #acked: number;
+  #sent: number;
+  #credit: number;
+
+  constructor(upload: Upload, start: TensorHave) {
+    this.#u = upload;
+    this.#acked = this.#sent = start.have;
+    this.#credit = start.credit;
+  }
+
+  /** Sends as much as may be under way; something always may. */
+  fill(): void {
+    const { link, bytes, hash, o } = this.#u;
     while (
-      sent < bytes.length &&
-      (sent === acked || sent - acked + Math.min(MAX_CHUNK_BYTES, bytes.length - sent) <= credit)
+      this.#sent < bytes.length &&
+      (this.#sent === this.#acked ||
+        this.#sent - this.#acked + Math.min(MAX_CHUNK_BYTES, bytes.length - this.#sent) <= this.#credit)
     ) {
-      const data = bytes.subarray(sent, sent + Math.min(MAX_CHUNK_BYTES, credit));
-      const ack = have(link, 'tensor.chunk', { sha256: hash, offset: sent, chunkSha256: sha256(data), data });
+      const offset = this.#sent;
+      const data = bytes.subarray(offset, offset + Math.min(MAX_CHUNK_BYTES, this.#credit));
+      const ack = have(link, 'tensor.chunk', { sha256: hash, offset, chunkSha256: sha256(data), data });
       // Awaited below, but perhaps not all: after one failure the others are of no interest.
       ack.catch(() => undefined);
-      sent += data.length;
-      underWay.push({ end: sent, ack });
-      if (sent === bytes.length) onSent?.();
+      this.#sent += data.length;
+      this.#underWay.push({ end: this.#sent, ack });
+      if (this.#sent === bytes.length) o.onSent?.();
     }
-    const first = underWay.shift()!;
-    try {
-      const reply = await first.ack;
-      if (reply.have < first.end) return { have: acked };
-      acked = reply.have;
-      credit = reply.credit;
-    } catch (error) {
-      if (error instanceof FedError && (error.code === 'TENSOR_UNKNOWN' || error.code === 'TENSOR_CORRUPT'))
-        return { have: acked, error };
-      throw error;
-    }
-    onProgress?.(acked, bytes.length);
   }
-  return { have: acked };
+
+  /** Sends until all is acknowledged or a chunk is refused in a way that a new offer may cure. */
+  async finish(credit: number): Promise<{ have: number; error?: FedError }> {
+    const { link, bytes, o } = this.#u;
+    this.#credit = credit;
+    while (this.#acked < bytes.length) {
+      this.fill();
+      const first = this.#underWay.shift()!;
+      try {
+        const reply = await first.ack;
+        if (reply.have < first.end) return { have: this.#acked };
+        this.#acked = reply.have;
+        this.#credit = reply.credit;
+        lastCredit.set(link, reply.credit);
+      } catch (error) {
+        if (error instanceof FedError && (error.code === 'TENSOR_UNKNOWN' || error.code === 'TENSOR_CORRUPT'))
+          return { have: this.#acked, error };
+        throw error;
+      }
+      o.onProgress?.(this.#acked, bytes.length);
+    }
+    return { have: this.#acked };
+  }
 }
 
 export interface DownloadOptions {

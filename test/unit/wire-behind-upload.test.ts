@@ -1,6 +1,7 @@
 /** A message that follows its upload's last chunk before that was acknowledged: what it names is there when it is looked for. */
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { sha256Hex } from '../../shared/audit/canonical.ts';
+import { FedError } from '../../shared/errors.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
 import type { CoordinatorLink } from '../../shared/protocol/link.ts';
 import { MAX_CHUNK_BYTES } from '../../shared/protocol/messages.ts';
@@ -64,4 +65,71 @@ test('what is not on its way is not waited for', async () => {
   expect(await receiver.received('north', HASH)).toBeNull();
   await link.call('tensor.offer', { sha256: HASH, bytes: BYTES.length, purpose: 'test' });
   expect(await receiver.received('north', HASH)).toBeNull();
+});
+
+describe('chunks right behind their offer', () => {
+  /** A desk that answers an offer when the test says so, and what it was asked meanwhile. */
+  function slowDesk() {
+    const store = new MemoryBlobStore();
+    let gate = Promise.resolve();
+    const asked: string[] = [];
+    const receiver = new TensorReceiver({
+      store,
+      clock: new ManualClock(),
+      allow: async () => {
+        await gate;
+        return 4 * MAX_CHUNK_BYTES;
+      },
+      readable: () => null,
+    });
+    const link: CoordinatorLink = {
+      call: (type, payload) => {
+        asked.push(type);
+        return receiver.handle('north', type, payload);
+      },
+      onWake: () => () => undefined,
+      close: async () => undefined,
+    };
+    return { store, receiver, link, asked, hold: (until: Promise<void>) => void (gate = until) };
+  }
+  const other = BYTES.map((x) => x + 1);
+  const o = { purpose: 'test', fresh: true };
+
+  test('go as far as the last upload over this link might, and none before there was one', async () => {
+    const { receiver, link, asked, hold } = slowDesk();
+    const first = Promise.withResolvers<void>();
+    hold(first.promise);
+    const one = uploadTensor(link, BYTES, o);
+    expect(asked).toEqual(['tensor.offer']);
+    first.resolve();
+    await one;
+    const second = Promise.withResolvers<void>();
+    hold(second.promise);
+    asked.length = 0;
+    let sent = false;
+    const two = uploadTensor(link, other, { ...o, onSent: () => (sent = true) });
+    expect(asked).toEqual(['tensor.offer', 'tensor.chunk', 'tensor.chunk', 'tensor.chunk']);
+    expect(sent).toBe(true);
+    second.resolve();
+    expect(await receiver.received('north', await two)).toMatchObject({ bytes: other.length });
+    expect(asked).toHaveLength(4);
+  });
+
+  test('leave nothing where the offer is refused', async () => {
+    const { store, link, hold } = slowDesk();
+    const hash = await uploadTensor(link, BYTES, o);
+    const refused = Promise.reject(new FedError('ROUND_NOT_OPEN', 'too late'));
+    refused.catch(() => undefined);
+    hold(refused);
+    await expect(uploadTensor(link, other, o)).rejects.toThrow('ROUND_NOT_OPEN');
+    expect((await store.list('')).map(({ name }) => name)).toEqual([`up.north.${hash}`]);
+  });
+
+  test('cost themselves and nothing else where a part is here already', async () => {
+    const { store, receiver, link } = slowDesk();
+    await uploadTensor(link, BYTES, o);
+    await store.append(`up.north.${sha256Hex(other)}`, 0, other.subarray(0, 1000));
+    const hash = await uploadTensor(link, other, o);
+    expect(await receiver.received('north', hash)).toMatchObject({ bytes: other.length });
+  });
 });
