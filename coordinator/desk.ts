@@ -289,15 +289,18 @@ export class Desk {
     if (site?.standing === 'missed') await tx.putSite(runId, { ...site, standing: 'good' });
   }
 
-  /** A refusal is logged once per site and code: of an answer that was whole. */
+  /**
+   * A refusal is logged once per site and code: of an answer that was whole. One that comes late is nobody's fault and is
+   * in the log already, as missing from its phase; and nothing is added to a log that has come to its end.
+   */
   async #refused(siteId: string, a: RoundAnswer, code: ErrorCode): Promise<void> {
     const { store, runId } = this.#p;
     if (a.runId !== runId) return;
     await store.transaction(async (tx) => {
       const record = await tx.round(runId, a.round, a.attempt);
       if (record === null) return;
-      if (code === 'ROUND_NOT_OPEN') await this.#noteLate(tx, siteId);
-      await this.#save(tx, noteRefusal(record, siteId, a, code));
+      if (code === 'ROUND_NOT_OPEN') return this.#noteLate(tx, siteId);
+      if ((await tx.run(runId))?.outcome === null) await this.#save(tx, noteRefusal(record, siteId, a, code));
     });
     this.#p.bell.ring();
   }

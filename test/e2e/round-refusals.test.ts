@@ -224,6 +224,26 @@ test('a site that was late is refused, comes back, is not waited for, and is wai
   await coordinator.stop();
 });
 
+test('an answer that comes late is no refusal in the log, and nothing follows the log’s end', async () => {
+  const { hands, tap, clock, store } = await stage(4, 3, 1);
+  const [slow, ...quick] = hands;
+  await answerAll(hands, MOMENTS);
+  await tap.when('round-opened', 2);
+  const work = await slow.work();
+  // All of it, as an agent has it at hand that made its answer too late: the tensor and the message that names it.
+  const late = await slow.answerTo(work, GOOD);
+  await answerAll(quick, GOOD);
+  await passTime(clock, DEADLINE);
+  await tap.when('run-finished');
+  expect(await codeOf(slow.link.call('round.answer', late.message))).toBe('ROUND_NOT_OPEN');
+  // One that is wrong besides: of a round that is closed, and not what was said before.
+  const other = await quick[0].answerTo(work, [9, 9, 9, 9]);
+  expect(await codeOf(quick[0].link.call('round.answer', other.message))).toBe('UPDATE_CHANGED');
+  const kinds = await kindsOfLog(store);
+  expect(kinds.filter((k) => k === 'refused')).toEqual([]);
+  expect(kinds.at(-1)).toBe('run-finished');
+});
+
 test('a site that came late to a round but took no longer than it may is waited for in the next', async () => {
   const { hands, tap, clock, coordinator } = await stage(4, 3, 4);
   const [tardy, ...quick] = hands;
