@@ -33,7 +33,7 @@ const spelled = (value: Buffer): string => value.toString('base64url');
 
 /** Signs a payload for a purpose. */
 export function signJws(keys: SigningKeys, typ: string, bytes: Buffer): Jws {
-  const header = spelled(Buffer.from(JSON.stringify({ alg: 'EdDSA', typ, kid: keys.kid })));
+  const header = headerOf(typ, keys.kid);
   const payload = spelled(bytes);
   const message = Buffer.from(`${header}.${payload}`);
   return { header, payload, signature: spelled(Buffer.from(signBytes(keys.signing, message))) };
@@ -49,7 +49,7 @@ export function signedPart(
   typ: string,
 ): SignedBytes | string {
   const kid = kidOf(key);
-  if (readHeader(header) !== `${typ} ${kid}`) return `its header is not of ${typ} by ${kid}`;
+  if (header !== headerOf(typ, kid) && !saysThisAlone(header, typ, kid)) return `its header is not of ${typ} by ${kid}`;
   const bytes = Buffer.from(signature, 'base64url');
   if (spelled(bytes) !== signature) return 'its signature is not canonical';
   return { message: Buffer.from(`${header}.${payload}`), signature: bytes };
@@ -63,25 +63,20 @@ export function kidOf(key: PublicSigningKey): string {
   return kid;
 }
 
-/** Headers come again and again: one a key and purpose. */
-const headers = new Map<string, string>();
-const MOST_HEADERS = 4096;
+/** As we write it. */
+const headerOf = (typ: string, kid: string): string => spelled(Buffer.from(JSON.stringify({ alg: 'EdDSA', typ, kid })));
 
-/** A header's purpose and key as one string; empty when it is not one of ours: no algorithm but EdDSA, nothing critical. */
-function readHeader(text: string): string {
-  let known = headers.get(text);
-  if (known === undefined) {
-    known = '';
-    try {
-      const header = JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as Record<string, unknown>;
-      const { alg, typ, kid, ...rest } = header;
-      if (alg === 'EdDSA' && typeof typ === 'string' && typeof kid === 'string' && Object.keys(rest).length === 0)
-        known = `${typ} ${kid}`;
-    } catch {
-      // Not a header.
-    }
-    if (headers.size > MOST_HEADERS) headers.clear();
-    headers.set(text, known);
+/** Longer headers are not ours, in letters. */
+const MOST_HEADER = 1024;
+
+/** Whether a header, spelled otherwise, says no more and no less: no algorithm but EdDSA, nothing critical. */
+function saysThisAlone(text: string, typ: string, kid: string): boolean {
+  if (text.length > MOST_HEADER) return false;
+  try {
+    const header = JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as Record<string, unknown>;
+    const { alg, ...rest } = header;
+    return alg === 'EdDSA' && rest['typ'] === typ && rest['kid'] === kid && Object.keys(rest).length === 2;
+  } catch {
+    return false;
   }
-  return known;
 }

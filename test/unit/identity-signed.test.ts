@@ -53,6 +53,15 @@ describe('signed JSON', () => {
         'SIGNATURE_INVALID',
       );
     }
+    const signedUnder = (header: string): string => {
+      const signed = signBytes(keys.signing, Buffer.from(`${header}.${b64(payload)}`));
+      return `${header}.${b64(payload)}.${Buffer.from(signed).toString('base64url')}`;
+    };
+    // The same three members in another order are the same header; padded out beyond reason they are none of ours.
+    const turned = JSON.stringify({ typ: o.typ, kid: keys.kid, alg: 'EdDSA' });
+    expect(await codeOf(verify(signedUnder(Buffer.from(turned).toString('base64url'))))).toBe('no error');
+    const long = Buffer.from(turned + ' '.repeat(2000)).toString('base64url');
+    expect(await codeOf(verify(signedUnder(long)))).toBe('SIGNATURE_INVALID');
     const jws = await signJson(keys, { n: 1 }, o);
     expect(await codeOf(verify(`${jws}=`))).toBe('SIGNATURE_INVALID');
     // 86 letters hold 516 bits: the last four mean nothing, and have one spelling.
