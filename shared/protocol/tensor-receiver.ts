@@ -63,6 +63,8 @@ export class TensorReceiver {
   readonly #uploads = new Map<string, Upload>();
   /** At least the names of what a site has in the store, once it was looked up: a site of few tensors costs no look. */
   readonly #names = new Map<string, Set<string>>();
+  /** Sites that have uploaded anything: any of them may begin its next upload at any time. */
+  readonly #senders = new Set<string>();
   /** Parts as they were last sent, the oldest first: all sites ask for the same ones. */
   readonly #parts = new Map<string, TensorPart>();
   /** The last piece of work on each upload: chunks of one tensor are handled one after the other. */
@@ -96,6 +98,7 @@ export class TensorReceiver {
       case 'tensor.chunk': {
         const chunk = parseMessage(TensorChunk, payload);
         const name = uploadName(siteId, chunk.sha256);
+        this.#senders.add(siteId);
         return this.#inTurn(name, () => this.#chunk(name, chunk));
       }
       case 'tensor.get':
@@ -173,8 +176,10 @@ export class TensorReceiver {
     }
     upload.hash.update(chunk.data);
     upload.have = end;
-    if (end === upload.bytes) await this.#finish(name, upload, chunk.sha256);
-    return { have: end, credit: this.#credit() };
+    if (end < upload.bytes) return { have: end, credit: this.#credit() };
+    await this.#finish(name, upload, chunk.sha256);
+    // What is granted with the last word may be sent ahead of the next offer, by all who upload here at the same time.
+    return { have: end, credit: this.#credit(this.#senders.size) };
   }
 
   async #finish(name: string, upload: Upload, wanted: string): Promise<void> {
@@ -234,12 +239,12 @@ export class TensorReceiver {
     }
   }
 
-  /** An equal share of the budget for every upload that is not idle. */
-  #credit(): number {
+  /** An equal share of the budget for every upload that is not idle. @param least - uploads there may be at least. */
+  #credit(least = 1): number {
     const since = this.#o.clock.now() - IDLE_MS;
     let active = 0;
     for (const upload of this.#uploads.values()) if (upload.lastMs > since) active++;
-    const share = Math.floor(this.#o.budgetBytes / Math.max(1, active));
+    const share = Math.floor(this.#o.budgetBytes / Math.max(least, active));
     return Math.min(MAX_CREDIT_BYTES, Math.max(MIN_CREDIT_BYTES, share));
   }
 

@@ -115,6 +115,49 @@ describe('chunks right behind their offer', () => {
     expect(asked).toHaveLength(4);
   });
 
+  test('are fewer the more sites upload here: all of them may begin at once', async () => {
+    const store = new MemoryBlobStore();
+    const budgetBytes = 8 * MAX_CHUNK_BYTES;
+    const receiver = new TensorReceiver({
+      store,
+      clock: new ManualClock(),
+      allow: () => 4 * MAX_CHUNK_BYTES,
+      readable: () => null,
+      budgetBytes,
+    });
+    let ahead = 0;
+    const links = Array.from({ length: 32 }, (_, i) => {
+      const link: CoordinatorLink = {
+        call: (type, payload) => {
+          if (type === 'tensor.chunk') ahead += (payload as { data: Uint8Array }).data.length;
+          return receiver.handle(`site-${i}`, type, payload);
+        },
+        onWake: () => () => undefined,
+        close: async () => undefined,
+      };
+      return link;
+    });
+    // One after the other, so that each was alone when it had its last word: the first ones before the others were known.
+    for (let again = 0; again < 2; again++)
+      for (const [i, link] of links.entries())
+        await uploadTensor(
+          link,
+          BYTES.map((x) => x + 2 * i + again),
+          o,
+        );
+    ahead = 0;
+    const all = links.map((link, i) =>
+      uploadTensor(
+        link,
+        BYTES.map((x) => x + 100 + i),
+        o,
+      ),
+    );
+    expect(ahead).toBeLessThanOrEqual(budgetBytes);
+    expect(ahead).toBeGreaterThan(0);
+    await Promise.all(all);
+  });
+
   test('leave nothing where the offer is refused', async () => {
     const { store, link, hold } = slowDesk();
     const hash = await uploadTensor(link, BYTES, o);
