@@ -1,15 +1,16 @@
 import { closeSync, fstatSync, fsync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { readSync, writeSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { read, readSync, write, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { FedError } from '../errors.ts';
 import { type BlobInfo, type BlobStore, checkBlobName, READ_BYTES } from './blob-store.ts';
 
 const PART = '.part';
-/** Longer reads are left to a thread, in bytes. */
-const AT_ONCE = 4 * READ_BYTES;
+/** More than so many bytes are read and written by a thread. */
+const AT_ONCE = 16 * READ_BYTES;
 const sync = promisify(fsync);
+const readAside = promisify(read);
+const writeAside = promisify(write);
 
 /**
  * Blobs as files of one folder: `name` when sealed, `name.part` while it is a spool.
@@ -18,7 +19,7 @@ const sync = promisify(fsync);
  * synced before the promise resolves. What a power cut can lose is the tail of a spool, which its sender sends again.
  *
  * Pieces are read and written where they are asked for: on a local disk they meet the page cache, and handing each to a
- * thread costs more than the work. Waiting for the disk itself, and reading much at once, is left to threads.
+ * thread costs more than the work. Waiting for the disk itself, and reading or writing much at once, is left to threads.
  */
 export class FileBlobStore implements BlobStore {
   readonly #folder: string;
@@ -29,9 +30,12 @@ export class FileBlobStore implements BlobStore {
   }
 
   async put(name: string, ...parts: Uint8Array[]): Promise<void> {
-    await withFile(openSync(this.#part(name), 'w', 0o600), (file) => {
-      for (const part of parts) writeAll(file, part);
-      return sync(file);
+    await withFile(openSync(this.#part(name), 'w', 0o600), async (file) => {
+      const much = parts.reduce((total, { length }) => total + length, 0) > AT_ONCE;
+      for (const part of parts)
+        if (much) await writeAllAside(file, part);
+        else writeAll(file, part);
+      await sync(file);
     });
     await this.#publish(name);
   }
@@ -41,15 +45,9 @@ export class FileBlobStore implements BlobStore {
   }
 
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
-    const path = this.#path(name);
-    const file = openExisting(path);
+    const file = openExisting(this.#path(name));
     if (file === null) throw new FedError('TENSOR_UNKNOWN', name);
-    if (length <= AT_ONCE) return withFile(file, () => readAt(file, offset, length));
-    closeSync(file);
-    await using handle = await open(path, 'r');
-    const buffer = Buffer.allocUnsafeSlow(length);
-    const { bytesRead } = await handle.read(buffer, 0, length, offset);
-    return buffer.subarray(0, bytesRead);
+    return withFile(file, () => (length > AT_ONCE ? readAtAside : readAt)(file, offset, length));
   }
 
   async spooled(name: string): Promise<number> {
@@ -128,6 +126,15 @@ async function withFile<T>(file: number, work: (file: number) => T | Promise<T>)
 /** At the file's position. */
 function writeAll(file: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at, bytes.length - at);
+}
+
+async function writeAllAside(file: number, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += (await writeAside(file, bytes, at, bytes.length - at)).bytesWritten;
+}
+
+async function readAtAside(file: number, offset: number, length: number): Promise<Uint8Array> {
+  const buffer = Buffer.allocUnsafeSlow(length);
+  return buffer.subarray(0, (await readAside(file, buffer, 0, length, offset)).bytesRead);
 }
 
 function readAt(file: number, offset: number, length: number): Uint8Array {

@@ -39,6 +39,15 @@ describe.each(STORES)('blob store: %s', (_, create) => {
     expect(await store.size('a')).toBe(5);
   });
 
+  test('a blob of many parts, too much to be written or read in place, is what its parts are', async () => {
+    const store = create();
+    const parts = [randomBytes(3_000_000), new Uint8Array(), randomBytes(2_500_001)];
+    await store.put('large', ...parts);
+    const whole = await store.read('large', 0, 6_000_000);
+    expect(Buffer.concat(parts).equals(whole)).toBe(true);
+    expect(await codeOf(store.read('none', 0, 6_000_000))).toBe('TENSOR_UNKNOWN');
+  });
+
   test('a spool grows at its end, is no blob until it is sealed, and is none after', async () => {
     const store = create();
     expect(await store.spooled('s')).toBe(0);
