@@ -27,7 +27,6 @@ CREATE TABLE IF NOT EXISTS discriminators
   (run TEXT PRIMARY KEY, round INTEGER, take INTEGER, steps INTEGER, total INTEGER, state BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS updates
   (run TEXT, round INTEGER, take INTEGER, bytes BLOB NOT NULL, fakes TEXT, PRIMARY KEY (run, round, take)) STRICT;
-DROP TABLE IF EXISTS shares;
 CREATE TABLE IF NOT EXISTS answers
   (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, digest TEXT, secret BLOB,
    fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, tensor BLOB, PRIMARY KEY (run, round, attempt, phase)) STRICT;
@@ -87,6 +86,8 @@ export class Outbox {
     // Of a new file: answers hold tensors, and a page costs two writes whatever it holds.
     this.#db.exec('PRAGMA page_size=16384;');
     this.#db.exec('PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;');
+    // Shares of steps, as earlier builds kept them: private, so they are overwritten.
+    this.#db.exec('PRAGMA secure_delete=ON; DROP TABLE IF EXISTS shares; PRAGMA secure_delete=FAST;');
     this.#db.exec(SCHEMA);
   }
 

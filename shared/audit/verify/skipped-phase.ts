@@ -21,8 +21,9 @@ export function wrongWithSkip(
   if (step === null) return 'which no scheme passes over here';
   if (policy !== null && !secaggOrder(policy)(plan, phase + 1).includes(sealed))
     return 'which is not passed over among so many sites';
-  const asked = answered.get(beforeStep(step)) ?? new Set();
+  const asked = answered.get(beforeStep(step)) ?? new Set<string>();
   const uploads = answered.get(sealed) ?? new Set();
+  if (asked.size === 0) return 'though nobody was asked for an upload';
   const missing = [...asked].filter((siteId) => !uploads.has(siteId));
   return missing.length === 0 ? null : `though ${missing.sort().join(', ')} had sent nothing`;
 }
