@@ -126,7 +126,8 @@ export class SqliteStore implements Store {
       }
       this.#db.exec('COMMIT');
     } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      // Somebody may still ask of a store that was closed: each hears so.
+      if (this.#db.isOpen && this.#db.isTransaction) this.#db.exec('ROLLBACK');
       this.#tx.forget();
       for (const job of jobs) job.reject(error);
       return;

@@ -198,6 +198,13 @@ test('a SQLite store that is opened again holds what was committed', async () =>
   await first.close();
 });
 
+test('a SQLite store that was closed refuses what is handed in, each by itself', async () => {
+  const store = new SqliteStore(newFile());
+  await store.close();
+  const late = [1, 2].map(() => store.transaction((tx) => tx.run('run')));
+  expect((await Promise.allSettled(late)).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+});
+
 test('the log table refuses a change and a removal, and the journal is synced in full', async () => {
   const file = newFile();
   const store = new SqliteStore(file);
