@@ -7,6 +7,7 @@ import { EMPTY_FRONTIER, appendLeaf, frontierNodes, leafHash } from '../../share
 import type { Frontier, Hash, NodeId } from '../../shared/audit/merkle.ts';
 import { FedError } from '../../shared/errors.ts';
 import { deepFreeze } from '../../shared/policy/freeze.ts';
+import { turn } from '../../shared/turn.ts';
 import { AnswerRecord, GeneratorRecord, RoundRecord, RunRecord, SiteRecord } from './store.ts';
 import type { PhaseKey, Store, StoredCheckpoint, Tx } from './store.ts';
 
@@ -93,7 +94,7 @@ export class SqliteStore implements Store {
     try {
       while (this.#waiting.length > 0) {
         // Everything that this turn of the event loop still hands in comes along.
-        await new Promise((resolve) => setImmediate(resolve));
+        await turn();
         await this.#group(this.#waiting.splice(0, MOST_IN_GROUP));
       }
     } finally {

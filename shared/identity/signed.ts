@@ -1,6 +1,7 @@
 import { decodeProtectedHeader } from 'jose';
 import { z } from 'zod';
 import { FedError } from '../errors.ts';
+import { turn } from '../turn.ts';
 import { verifyBytes } from './ed25519.ts';
 import { Kid, type PublicSigningKey } from './jwk.ts';
 import { kidOf, type Jws, signedPart, signJws, splitJws } from './jws.ts';
@@ -106,9 +107,6 @@ export function claimedKid(jws: string): string | null {
     return null;
   }
 }
-
-/** Others have theirs between two signatures. */
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const detachedPayload = (sha256: string, audience: string): Buffer =>
   Buffer.from(JSON.stringify({ aud: audience, sha256 }));

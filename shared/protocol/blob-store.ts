@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { SpooledTensor } from '../aggregation/aggregation.ts';
 import { FedError } from '../errors.ts';
+import { turn } from '../turn.ts';
 
 /**
  * Where large byte strings rest. A blob is either a *spool*, which grows at its end and may be half there, or *sealed*:
@@ -20,7 +21,7 @@ export interface BlobStore {
   spooled(name: string): Promise<number>;
   /** Appends to a spool, which begins with offset 0. Not durable until sealed. @throws {FedError} STORE_CORRUPT on a gap */
   append(name: string, offset: number, bytes: Uint8Array): Promise<void>;
-  /** Reads a spool from its start, in pieces. */
+  /** Reads a spool from its start, in pieces; others have their turn between them. */
   readSpool(name: string): AsyncIterable<Uint8Array>;
   /** Turns a spool into a sealed blob. Guarantee: durable when this resolves. @throws {FedError} TENSOR_UNKNOWN */
   seal(name: string): Promise<void>;
@@ -53,7 +54,7 @@ export function checkBlobName(name: string): string {
 /** Piece size of sequential reads, in bytes. */
 export const READ_BYTES = 256 * 1024;
 
-/** A sealed blob as something an aggregation can read. @throws {FedError} TENSOR_UNKNOWN */
+/** A sealed blob as something an aggregation can read, others having their turn between pieces. @throws {FedError} TENSOR_UNKNOWN */
 export async function openBlob(store: BlobStore, name: string): Promise<SpooledTensor> {
   const bytes = await store.size(name);
   if (bytes === null) throw new FedError('TENSOR_UNKNOWN', name);
@@ -65,6 +66,8 @@ export async function openBlob(store: BlobStore, name: string): Promise<SpooledT
         if (piece.length === 0) throw new FedError('STORE_CORRUPT', `${name} ends at ${at} of ${bytes}`);
         at += piece.length;
         yield piece;
+        // A store that reads in place waits for nothing: a sum over many uploads would hold up everybody else.
+        await turn();
       }
     },
   };
@@ -114,7 +117,10 @@ export class MemoryBlobStore implements BlobStore {
     this.#spools.set(name, spool);
   }
   async *readSpool(name: string): AsyncIterable<Uint8Array> {
-    yield* this.#spools.get(name)?.pieces ?? [];
+    for (const piece of this.#spools.get(name)?.pieces ?? []) {
+      yield piece;
+      await turn();
+    }
   }
   async seal(name: string): Promise<void> {
     const spool = this.#spools.get(name);

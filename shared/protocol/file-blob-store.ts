@@ -3,6 +3,7 @@ import { read, readSync, write, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { FedError } from '../errors.ts';
+import { turn } from '../turn.ts';
 import { type BlobInfo, type BlobStore, checkBlobName, READ_BYTES } from './blob-store.ts';
 
 const PART = '.part';
@@ -71,6 +72,7 @@ export class FileBlobStore implements BlobStore {
         if (piece.length === 0) return;
         at += piece.length;
         yield piece;
+        await turn();
       }
     } finally {
       closeSync(file);

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { type BlobStore, MemoryBlobStore, openBlob } from '../../shared/protocol/blob-store.ts';
+import { type BlobStore, MemoryBlobStore, openBlob, READ_BYTES } from '../../shared/protocol/blob-store.ts';
 import { FileBlobStore } from '../../shared/protocol/file-blob-store.ts';
 import { codeOf } from '../support/wire-rig.ts';
 
@@ -46,6 +46,26 @@ describe.each(STORES)('blob store: %s', (_, create) => {
     const whole = await store.read('large', 0, 6_000_000);
     expect(Buffer.concat(parts).equals(whole)).toBe(true);
     expect(await codeOf(store.read('none', 0, 6_000_000))).toBe('TENSOR_UNKNOWN');
+  });
+
+  test('others have their turn between two pieces of what is read', async () => {
+    const store = create();
+    const pieces = 6;
+    for (let i = 0; i < pieces; i++) await store.append('s', i * READ_BYTES, randomBytes(READ_BYTES));
+    let turns = 0;
+    let open = true;
+    const count = (): void => {
+      turns += 1;
+      if (open) setImmediate(count);
+    };
+    setImmediate(count);
+    await collect(store.readSpool('s'));
+    expect(turns).toBeGreaterThanOrEqual(pieces - 1);
+    await store.seal('s');
+    turns = 0;
+    await collect((await openBlob(store, 's')).chunks());
+    expect(turns).toBeGreaterThanOrEqual(pieces - 1);
+    open = false;
   });
 
   test('a spool grows at its end, is no blob until it is sealed, and is none after', async () => {

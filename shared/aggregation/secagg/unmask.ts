@@ -1,6 +1,7 @@
 /** Taking the masks off a sum: those of the sites in it, and those that sites which vanished have left in it. */
 import { createHash } from 'node:crypto';
 import { FedError } from '../../errors.ts';
+import { turn } from '../../turn.ts';
 import { addPacked } from '../bit-pack.ts';
 import type { PhaseAnswer } from '../aggregation.ts';
 import { holdersOf, neighboursOf } from './group.ts';
@@ -112,5 +113,3 @@ function recover(m: Masked, siteId: string, kind: keyof RevealBody, fits: (secre
   }
   throw new FedError('SHARE_INVALID', `the shares of ${kind} of ${siteId} do not fit together`);
 }
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
