@@ -8,7 +8,7 @@
  * sums and learn from their difference; a new share has new patients, new noise, and an entry of its own. So entries
  * exceed steps by the kills and by the attempts that fell void after a share was made.
  *
- * A share itself is never on the disk. It stays in memory until its answer is in the outbox: a scheme that fails, or a
+ * Under a scheme that masks, a share itself is never on the disk. It stays in memory until its answer is in the outbox: a scheme that fails, or a
  * coordinator that sends it nonsense, gets the same share again and costs no second entry. Killed in between, the site
  * makes and pays for another; of the first, nothing has left.
  */

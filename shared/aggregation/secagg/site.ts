@@ -11,8 +11,8 @@
  * at most one of each. T = ⌊(n + c)/2⌋ + 1 signatures of one kind have to be under a list, and 2T > n + c: so of a step
  * there is at most one whole list and one agreed list that anybody reveals over. To open both masks of a site that is on
  * one of them only takes T shares of each kind, 2T in all; n - c honest holders reveal once, the c others both, which is
- * n + c at most. And only one of the two sums comes out, or none: an honest site of which nothing was opened hides, by its
- * pair masks, all that mask with it. This needs everybody to hold shares of everybody. In a graph T shares are of a
+ * n + c at most. So one sum of honest updates comes out, or none: an honest site of which nothing was opened hides, by
+ * its pair masks, all that mask with it. A second sum could differ by updates of colluders alone, which they know. This needs everybody to hold shares of everybody. In a graph T shares are of a
  * neighbourhood, and there the sites always agree first.
  *
  * **Who must work together to see one site's update.** The policy's `maxColluders` is c. The coordinator with c sites of a
