@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,10 +48,12 @@ test('a file of an earlier build goes on: its columns stand in another order, an
     CREATE TABLE answers
       (run TEXT, round INTEGER, attempt INTEGER, phase INTEGER, take INTEGER, body TEXT NOT NULL, tensor BLOB, digest TEXT,
        secret BLOB, fakes TEXT, signature TEXT NOT NULL, epsilon TEXT, refused TEXT, PRIMARY KEY (run, round, attempt, phase)) STRICT;
-    INSERT INTO shares VALUES ('run', 1, 0, 0, x'01');
+    INSERT INTO shares VALUES ('run', 1, 0, 0, CAST(replace(hex(zeroblob(4000)), '00', 'a share that was private ') AS BLOB));
     INSERT INTO answers VALUES ('run', 1, 0, 0, 0, '1', x'0203', 'digest', x'04', NULL, 'signed', 'epsilon', NULL);
   `);
   db.close();
+  const holdsShare = () => readFileSync(path).includes('a share that was private');
+  expect(holdsShare()).toBe(true);
   const outbox = new Outbox(path);
   const [tensor, secret] = [Uint8Array.of(2, 3), Uint8Array.of(4)];
   const kept = { ...answer, phase: 0, body: 1, tensor, tensorSha256: 'digest', secret, epsilon: 'epsilon' };
@@ -59,6 +61,8 @@ test('a file of an earlier build goes on: its columns stand in another order, an
   outbox.addAnswer(key, { ...kept, phase: 1 });
   expect(outbox.answer(key, 1)).toEqual({ ...kept, phase: 1 });
   outbox.close();
+  // Overwritten, not only unlinked.
+  expect(holdsShare()).toBe(false);
   const after = new DatabaseSync(path);
   expect(after.prepare("SELECT name FROM sqlite_master WHERE name = 'shares'").all()).toEqual([]);
   after.close();
