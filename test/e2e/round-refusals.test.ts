@@ -8,6 +8,8 @@ import { FedError } from '../../shared/errors.ts';
 import { publicKeys, createSiteKeys } from '../../shared/identity/keys.ts';
 import { withSite, withoutSite } from '../../shared/identity/roster.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
+import { directLink } from '../../shared/protocol/direct-link.ts';
+import type { CoordinatorLink } from '../../shared/protocol/link.ts';
 import { uploadTensor } from '../../shared/protocol/tensor-transfer.ts';
 import { Hand, Tap, passTime, planOf } from '../support/round-hand.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -143,8 +145,22 @@ test('an answer that overtook a last chunk that failed is not written down as a 
     failed.add(site);
     return Promise.reject(new FedError('INTERNAL', 'no room'));
   };
-  const coordinator = coordinatorOf(cast, policy, { store, blobs, onEvent: tap.hear });
-  const agents = [...cast.sites.keys()].map((id) => agentOf(cast, policy, id, coordinator, { retryMs: 5 }));
+  const told = new Map([...cast.sites.keys()].map((id) => [id, Promise.withResolvers<void>()]));
+  const onEvent: typeof tap.hear = (e) => {
+    tap.hear(e);
+    if (e.kind === 'refused' && e.code === 'TENSOR_UNKNOWN') told.get(e.siteId)?.resolve();
+  };
+  const coordinator = coordinatorOf(cast, policy, { store, blobs, onEvent });
+  // What is sent again waits until the answer ahead of it was looked at: otherwise whichever is sooner decides.
+  const patient = (id: string): CoordinatorLink => {
+    const link = directLink(coordinator, id);
+    const call = async (type: string, payload: unknown) => {
+      if (type === 'tensor.offer' && failed.has(id)) await told.get(id)?.promise;
+      return link.call(type, payload);
+    };
+    return { ...link, call };
+  };
+  const agents = [...cast.sites.keys()].map((id) => agentOf(cast, policy, id, patient(id), { retryMs: 5 }));
   await Promise.all([coordinator.run(), ...agents.map((agent) => agent.run())]);
   expect(failed.size).toBe(3);
   // They did overtake, and were told so; the log has no word of it, and the attempt was not void.
