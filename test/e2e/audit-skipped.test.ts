@@ -6,10 +6,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AuditFolder } from '../../cli/audit/read-folder.ts';
 import { verifyFolder } from '../../cli/audit/verify-folder.ts';
 import type { CoordinatorScheme } from '../../shared/aggregation/aggregation.ts';
+import { AVAILABLE_SCHEMES } from '../../shared/aggregation/registry.ts';
 import { secaggCoordinator } from '../../shared/aggregation/secagg/coordinator.ts';
 import { canonicalJson } from '../../shared/audit/canonical.ts';
 import type { LogEntry } from '../../shared/audit/entry.ts';
 import { wrongWithSkip } from '../../shared/audit/verify/skipped-phase.ts';
+import { knowsSumsOf, sumPlace } from '../../shared/audit/verify/sum-place.ts';
 import type { AuditTrust } from '../../shared/audit/verify/run-audit.ts';
 import { auditLog } from '../../shared/audit/verify/verify-log.ts';
 import { publicPart } from '../../shared/identity/jwk.ts';
@@ -51,7 +53,9 @@ async function wrongIn(lines: readonly Line[], policyOf = (sha256: string) => ex
     for (const [index, line] of lines.entries()) yield canonicalJson({ ...line, index });
   }
   const audit = await auditLog({ lines: each(), leaves: null, checkpoints: [], policyOf, trust });
-  const order = audit.findings.sorted().filter((p) => p.code === 'ORDER' && /skipped|not open/.test(p.detail));
+  const order = audit.findings
+    .sorted()
+    .filter((p) => p.code === 'ORDER' && /skipped|not open|summed|in the sum|a sum more/.test(p.detail));
   return { gaps: audit.findings.gaps, order: order.map((p) => [p.entry, p.detail] as const) };
 }
 
@@ -131,7 +135,10 @@ test('an agreement is not passed over where an upload is missing', async () => {
     return { ...l, body: { ...l.body, contributors, missing } };
   });
   const { order } = await wrongIn(lines.toSpliced(upload, 1));
-  expect(order).toEqual([[seal, `phase ${AGREE} is skipped, though ${siteId} had sent nothing`]]);
+  expect(order).toEqual([
+    [seal, `phase ${AGREE} is skipped, though ${siteId} had sent nothing`],
+    [expect.any(Number), `${siteId} is in the sum and sent no update`],
+  ]);
 });
 
 test('rounds in the clear, and rounds of so many sites that they mask in a graph, pass over nothing', async () => {
@@ -151,6 +158,49 @@ test('rounds in the clear, and rounds of so many sites that they mask in a graph
     wrongWithSkip(testPolicy({ aggregation: { ...MASKED, graphAboveSites } }), plan, UPLOAD, AGREE, answered);
   expect(among(5)).toBeNull();
   expect(among(4)).toBe('which is not passed over among so many sites');
+});
+
+test('a sum stands after the phase that opens it, once, and of nobody but those whose update is in', async () => {
+  const seal = at(masked, 'sealed', REVEAL);
+  const sum = masked.findIndex((l) => l.kind === 'aggregated');
+  expect(sum).toBe(seal + 1);
+  // Moved to right after the uploads: the masks are opened behind it.
+  const early = masked.toSpliced(sum, 1).toSpliced(at(masked, 'sealed', UPLOAD) + 1, 0, masked[sum]);
+  expect((await wrongIn(early)).order).toEqual([
+    [at(masked, 'sealed', UPLOAD) + 1, 'summed before phase 4 was sealed, which opens the sum'],
+  ]);
+  // Nobody opened anything.
+  const cut = masked.filter((l, i) => i > sum || !(l.body.phase === REVEAL));
+  const { order } = await wrongIn(cut);
+  expect(order).toEqual([[cut.indexOf(masked[sum]), 'summed before phase 4 was sealed, which opens the sum']]);
+  // The same sum twice.
+  expect((await wrongIn(masked.toSpliced(sum, 0, masked[sum]))).order).toEqual([
+    [sum + 1, 'a sum more than the plan has steps'],
+  ]);
+  // One of those whose update is in sent none in truth: it answered every other phase.
+  const siteId = masked[sum].body['contributors'] as string[];
+  const lines = masked.filter(
+    (l) =>
+      !(
+        l.kind === 'answer-accepted' &&
+        l.body.phase === UPLOAD &&
+        l.body.round === 0 &&
+        l.body['siteId'] === siteId[0]
+      ),
+  );
+  const found = (await wrongIn(lines)).order.map(([, detail]) => detail);
+  expect(found).toContain(`${siteId[0]} is in the sum and sent no update`);
+});
+
+test('sums of every scheme have their place', () => {
+  const { plan } = sceneOf(5, maskedPolicy({ minSites: 5, maxSites: 5, maxDropouts: 2 }));
+  const pooled = { ...plan, kind: 'discriminator', discriminatorSteps: 3 } as const;
+  const placesOf = (scheme: string) => [0, 1, 2, 3].map((sums) => sumPlace({ ...pooled, scheme } as typeof plan, sums));
+  expect(placesOf('clear')).toEqual([0, 1, 2].map((n) => ({ sealed: n, uploads: n })).concat([null!]));
+  expect(placesOf('secagg').map((p) => p?.sealed)).toEqual([4, 7, 10, undefined]);
+  expect(sumPlace({ ...plan, scheme: 'bfv' }, 0)).toEqual({ sealed: 3, uploads: 1 });
+  expect(sumPlace({ ...plan, scheme: 'bfv' }, 1)).toBeNull();
+  for (const scheme of AVAILABLE_SCHEMES) expect(knowsSumsOf(scheme), scheme).toBe(true);
 });
 
 test('without the policy it is said that this was not checked', async () => {

@@ -13,6 +13,7 @@ import type { Engine } from '../../shared/engine/program.ts';
 import type { PrivateImages } from '../../site-agent/imaging/private-images.ts';
 import { Ledger } from '../../site-agent/shell/ledger.ts';
 import { phantomSite } from '../support/glue-rig.ts';
+import { wrongOrderIn } from '../support/audit-order.ts';
 import { pooledPolicy } from '../support/pooled-rig.ts';
 
 let engine: Engine;
@@ -38,6 +39,7 @@ test('under secure aggregation, with noise: the same rounds, and the epsilon of 
   const events: CoordinatorEvent[] = [];
   const { log, epsilon, runId } = await simulate({ policy, sites, engine, folder, onEvent: (e) => events.push(e) });
   headOfEntries(log);
+  expect(await wrongOrderIn(log, policy)).toEqual([]);
   expect(events.filter((e) => e.kind === 'discriminator-step')).toHaveLength(5);
   expect(events.filter((e) => e.kind === 'round-void')).toEqual([]);
   const spent = epsilonOfPolicy(policy).epsilon;
@@ -60,6 +62,7 @@ test('in the open, without a mechanism: moments, then steps, each logged, charge
   const run = () => simulate({ policy, sites, engine, folder, onEvent: (e) => events.push(e) });
   const first = await run();
   headOfEntries(first.log);
+  expect(await wrongOrderIn(first.log, policy)).toEqual([]);
   expect(first.log.at(-1)).toMatchObject({ kind: 'run-finished', body: { outcome: 'completed', rounds: 3 } });
 
   const steps = events.filter((e) => e.kind === 'discriminator-step');

@@ -8,6 +8,7 @@ import type { CoordinatorEvent } from '../../coordinator/events.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import { loadPolicy } from '../../shared/policy/load.ts';
 import type { PrivateImages } from '../../site-agent/imaging/private-images.ts';
+import { wrongOrderIn } from '../support/audit-order.ts';
 import { phantomSite, tinyPolicy } from '../support/glue-rig.ts';
 
 const SCHEMES = {
@@ -29,6 +30,9 @@ test.each(['bfv', 'secagg'] as const)(
     try {
       const { log } = await simulate({ policy, sites, engine, folder, onEvent: (e) => events.push(e) });
       expect(log.at(-1)).toMatchObject({ kind: 'run-finished', body: { outcome: 'completed', rounds: 3 } });
+      expect(await wrongOrderIn(log, policy)).toEqual([]);
+      const sum = log.findIndex((e) => e.kind === 'aggregated');
+      expect(await wrongOrderIn(log.toSpliced(sum - 1, 1), policy)).not.toEqual([]);
       expect(events.find((e) => e.kind === 'round-opened')?.plan.scheme).toBe(scheme);
       const closed = events.filter((e) => e.kind === 'round-closed');
       expect(closed.map((e) => e.contributors)).toEqual([ids, ids, ids]);

@@ -11,6 +11,7 @@ import { readStatement } from '../statement.ts';
 import type { ProblemCode } from './findings.ts';
 import type { RunAudit, SiteAudit } from './run-audit.ts';
 import { wrongWithSkip } from './skipped-phase.ts';
+import { knowsSumsOf, sumPlace } from './sum-place.ts';
 
 /** How one attempt went, for people. */
 export interface AttemptSummary {
@@ -46,6 +47,8 @@ interface Attempt {
   sealed: number | null;
   /** The phase that follows the one that is sealed: later by one for each that the log says was skipped. */
   next: number;
+  /** Sums so far. */
+  sums: number;
 }
 
 type RoundDraft = Exclude<
@@ -180,7 +183,7 @@ export class RoundAudit {
     this.attempts.push(summary);
     const planSha256 = b.planSha256;
     this.#open = {
-      ...{ plan, planSha256, summary, phase: 0, sealed: null, next: 1 },
+      ...{ plan, planSha256, summary, phase: 0, sealed: null, next: 1, sums: 0 },
       ...{ answered: new Map(), out: new Set(), stated: new Set() },
     };
   }
@@ -298,19 +301,30 @@ export class RoundAudit {
     const { plan, summary } = open;
     const { terms } = this.#run;
     if (b.scheme !== plan.scheme) this.#wrong('ORDER', index, `summed by ${b.scheme}; the plan has ${plan.scheme}`);
-    if (open.sealed === null) this.#wrong('ORDER', index, 'summed before the phase was sealed');
     if (terms !== null && b.contributors.length < leastContributors(terms, plan))
       this.#wrong('POLICY', index, `a sum of ${b.contributors.length}; at least ${leastContributors(terms, plan)}`);
     if (terms !== null && plan.kind === 'generator' && b.clipNorm !== terms.updateClipNorm)
       this.#wrong('POLICY', index, `clipped to ${b.clipNorm}; the policy has ${terms.updateClipNorm}`);
+    this.#summed(index, open, b);
     for (const siteId of b.contributors) {
-      const answered = [...open.answered.values()].some((s) => s.has(siteId));
-      if (!answered) this.#wrong('ORDER', index, `${siteId} is in the sum and never answered`);
       const site = this.#run.sites.get(siteId);
       if (plan.kind === 'discriminator' && site !== undefined) this.#run.account(site)?.require('steps', 1);
     }
     summary.contributors = b.contributors;
     summary.sums.push(...b.sumSha256);
+  }
+
+  /** After the phase that opens a sum, of those alone whose update is in, and no more sums than the plan has steps. */
+  #summed(index: number, open: Attempt, b: BodyOf<'aggregated'>): void {
+    const { plan, sealed, answered } = open;
+    if (!knowsSumsOf(plan.scheme)) return this.#run.findings.gap(`where sums of scheme ${plan.scheme} stand`);
+    const place = sumPlace(plan, open.sums++);
+    if (place === null) return this.#wrong('ORDER', index, 'a sum more than the plan has steps');
+    if (sealed !== place.sealed)
+      this.#wrong('ORDER', index, `summed before phase ${place.sealed} was sealed, which opens the sum`);
+    for (const siteId of b.contributors)
+      if (!answered.get(place.uploads)?.has(siteId))
+        this.#wrong('ORDER', index, `${siteId} is in the sum and sent no update`);
   }
 
   #updated(index: number, open: Attempt, b: BodyOf<'generator-updated'>): void {
