@@ -13,6 +13,7 @@ import { SqliteStore } from '../coordinator/store/sqlite.ts';
 import { AVAILABLE_SCHEMES } from '../shared/aggregation/registry.ts';
 import { systemClock } from '../shared/clock.ts';
 import { collectSeldom } from '../shared/collector.ts';
+import { compileLoopsApart } from '../shared/compiler.ts';
 import { drawShareNoise } from '../shared/dp/pooled-share.ts';
 import { openEngine } from '../shared/engine/open.ts';
 import { createSigningKeys, createSiteKeys } from '../shared/identity/keys.ts';
@@ -68,6 +69,7 @@ const policy: CheckedPolicy = loadPolicyText(policyText, { availableSchemes: AVA
 const folder = mkdtempSync(join(tmpdir(), 'veilgan-pooled-bench-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 collectSeldom();
+compileLoopsApart();
 const engine = await openEngine('cpu', { threads: 1 });
 if (role === 'coordinator') await coordinate(rest.split(' '));
 else await takePart(role, rest);

@@ -8,6 +8,7 @@ import { startServer } from '../coordinator/shell/server.ts';
 import { selfSignedTls } from '../coordinator/shell/tls.ts';
 import { systemClock } from '../shared/clock.ts';
 import { collectSeldom } from '../shared/collector.ts';
+import { compileLoopsApart } from '../shared/compiler.ts';
 import { createSigningKeys } from '../shared/identity/keys.ts';
 import { FileBlobStore } from '../shared/protocol/file-blob-store.ts';
 import { TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
@@ -18,6 +19,7 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 // As `veilgan coordinator run` does.
 collectSeldom();
+compileLoopsApart();
 const identity = await IdentityService.open(createSigningKeys(), new MemoryIdentityStore(), systemClock);
 const receiver = new TensorReceiver({
   store: new FileBlobStore(folder),

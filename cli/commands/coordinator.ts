@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { collectSeldom } from '../../shared/collector.ts';
+import { compileLoopsApart } from '../../shared/compiler.ts';
 import { FedError } from '../../shared/errors.ts';
 import type { RunOptions } from '../coordinator-run.ts';
 import { readText, type Speed, wholeNumber, withSpeed } from '../options.ts';
@@ -125,6 +126,7 @@ export function addCoordinator(program: Command): void {
       import('../coordinator-run.ts'),
     ]);
     collectSeldom();
+    compileLoopsApart();
     process.exitCode = await runCoordinator(openCoordinator(dir), o);
   });
 

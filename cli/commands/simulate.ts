@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { collectSeldom } from '../../shared/collector.ts';
+import { compileLoopsApart } from '../../shared/compiler.ts';
 import { AVAILABLE_SCHEMES } from '../../shared/aggregation/registry.ts';
 import { openEngine } from '../../shared/engine/open.ts';
 import { ENGINE_NAMES, type EngineName } from '../../shared/engine/program.ts';
@@ -56,6 +57,7 @@ export function addSimulate(program: Command): void {
 
 async function runSimulation(o: Options): Promise<void> {
   collectSeldom();
+  compileLoopsApart();
   const policy = loadPolicyText(readFileSync(o.policy, 'utf8'), { availableSchemes: AVAILABLE_SCHEMES });
   const { sites, test } = await dealt(policy, o);
   const threads = o.threads === undefined ? {} : { threads: positive('--threads', o.threads) };

@@ -1,6 +1,7 @@
 /** `veilgan site`: the agent beside the archive. What leaves it is described in `site-agent/round.ts`. */
 import { type Command, Option } from 'commander';
 import { collectSeldom } from '../../shared/collector.ts';
+import { compileLoopsApart } from '../../shared/compiler.ts';
 import { FedError } from '../../shared/errors.ts';
 import { EXIT } from '../exit-codes.ts';
 import { withFolderReading } from '../folder-options.ts';
@@ -32,6 +33,7 @@ export function addSite(program: Command): void {
   ).action(async ({ dir, ...o }: Folder & DataOptions & Speed & { json: boolean }) => {
     const [{ openSite }, { runSite }] = await Promise.all([import('../site-folder.ts'), import('../site-run.ts')]);
     collectSeldom();
+    compileLoopsApart();
     process.exitCode = await runSite(openSite(dir), o);
   });
 
