@@ -9,9 +9,9 @@ import { GeneratorGradient } from '../shared/gan/generator-gradient.ts';
 import { initialise } from '../shared/gan/layout.ts';
 import {
   type DiscriminatorState,
-  discriminatorFromBytes,
-  discriminatorToBytes,
   judgeOf,
+  pooledFromBytes,
+  pooledToBytes,
   startDiscriminator,
 } from '../shared/gan/noised-discriminator.ts';
 import { FakesPart, type FakesSum } from '../shared/gan/pooled-discriminator.ts';
@@ -74,7 +74,7 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
   async initialDiscriminator(): Promise<Uint8Array> {
     const { id, version } = this.#policy;
     const first = initialise(this.gan.discriminator.layout, `pooled discriminator ${id} ${version}`);
-    return discriminatorToBytes(startDiscriminator(first));
+    return pooledToBytes(startDiscriminator(first));
   }
 
   discriminatorWeights(discriminator: Uint8Array): Float32Array {
@@ -115,7 +115,7 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
       { sum: (part as FakesSum).sum, over: expected(plan.invited) },
       rateFactor(this.#policy, plan.round),
     );
-    const bytes = discriminatorToBytes(after);
+    const bytes = pooledToBytes(after);
     this.#discriminators.set(bytes, after);
     return bytes;
   }
@@ -151,7 +151,7 @@ export class GanPooledTrainer extends GanGeneratorTrainer implements PooledTrain
   #discriminator(bytes: Uint8Array): DiscriminatorState {
     const known = this.#discriminators.get(bytes);
     if (known !== undefined) return known;
-    const state = discriminatorFromBytes(bytes, this.gan.discriminator.layout.length);
+    const state = pooledFromBytes(bytes, this.gan.discriminator.layout.length);
     this.#discriminators.set(bytes, state);
     return state;
   }

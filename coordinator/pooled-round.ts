@@ -4,8 +4,8 @@
  * function finds in the store how far it had come: the whole may be killed at any instruction and called again, and no
  * sum is applied twice.
  */
+import { createHash } from 'node:crypto';
 import type { PhaseResult, StepSum } from '../shared/aggregation/aggregation.ts';
-import { packFloat32 } from '../shared/aggregation/clear.ts';
 import { sha256Hex, sumDigest } from '../shared/audit/canonical.ts';
 import { FedError } from '../shared/errors.ts';
 import type { BlobStore } from '../shared/protocol/blob-store.ts';
@@ -33,35 +33,34 @@ export interface PhaseTools {
 }
 
 /**
- * A blob's name; `total` counts the steps of the run. It holds the weights that sites download, and after them the state:
- * one file, so one sync of the disk lies between a sum and the next step.
+ * A blob's name; `total` counts the steps of the run. It holds the state, which begins with the weights that sites
+ * download: one file, so one sync of the disk lies between a sum and the next step.
  */
 export const discriminatorBlob = (runId: string, total: number): string =>
   `d.${runId}.${String(total).padStart(8, '0')}`;
 
 /** Guarantee: durable when it resolves. */
 async function storeDiscriminator(
-  { blobs, runId }: RoundParts,
+  { blobs, receiver, runId }: RoundParts,
   trainer: PooledTrainer,
   state: Uint8Array,
   at: Pick<DiscriminatorRecord, 'round' | 'attempt' | 'steps' | 'total'>,
 ): Promise<DiscriminatorRecord> {
-  const weights = packFloat32(trainer.discriminatorWeights(state));
-  const durable = blobs.put(discriminatorBlob(runId, at.total), weights, state);
-  // Hashed while it is written; a failure is heard of below all the same.
+  const durable = blobs.put(discriminatorBlob(runId, at.total), state);
+  // The processor is free while the disk is waited for; a failure is heard of below all the same.
   durable.catch(() => undefined);
-  const record = {
-    ...at,
-    state: { sha256: sha256Hex(state), bytes: state.length },
-    weights: { sha256: sha256Hex(weights), bytes: weights.length },
-  };
+  const weights = state.subarray(0, trainer.discriminatorWeights(state).byteLength);
+  const hash = createHash('sha256').update(weights);
+  const ofWeights = { sha256: hash.copy().digest('hex'), bytes: weights.length };
+  const ofState = { sha256: hash.update(state.subarray(weights.length)).digest('hex'), bytes: state.length };
+  receiver.expect(ofWeights.sha256, weights);
   await durable;
-  return record;
+  return { ...at, state: ofState, weights: ofWeights };
 }
 
 async function loadDiscriminator(blobs: BlobStore, runId: string, of: DiscriminatorRecord): Promise<Uint8Array> {
   const name = discriminatorBlob(runId, of.total);
-  const bytes = await blobs.read(name, of.weights.bytes, of.state.bytes);
+  const bytes = await blobs.read(name, 0, of.state.bytes);
   if (sha256Hex(bytes) !== of.state.sha256) throw new FedError('STORE_CORRUPT', `${name} does not match its hash`);
   return bytes;
 }
@@ -123,7 +122,7 @@ async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): 
     }
     const { step, next } = result;
     const after = await applyStep(p, record, step, work);
-    const also = after && (async (tx: Tx) => noteStep(p, tx, record, step, after.discriminator));
+    const also = after && (async (tx: Tx) => noteStep(p, tx, record, step, after));
     if (next === null) {
       await p.store.transaction(async (tx) => also?.(tx));
       if (after) tellStep(p, record, step, after.fakes);
@@ -170,7 +169,7 @@ class Ahead {
     this.#at = { record, state };
     this.#now = null;
   }
-  /** What can wait until the sites are served, and is done before the next step's fakes. */
+  /** What can wait until the sites compute, and is done before the next sum is applied. */
   beforeNext(chores: () => Promise<void>): void {
     this.#chores = chores;
   }
@@ -182,7 +181,6 @@ class Ahead {
   }
   async #load() {
     const { store, blobs, runId } = this.#p;
-    await this.finish();
     const { run, generator } = await store.transaction(async (tx) => {
       const of = await tx.run(runId);
       return { run: of, generator: of === null ? null : await tx.generator(runId, of.round) };
@@ -195,7 +193,10 @@ class Ahead {
     const { sha256 } = generator.state;
     if (this.#generator?.sha256 !== sha256)
       this.#generator = { sha256, state: await loadGeneratorState(blobs, runId, generator) };
-    return { record, state, fakes: await this.#trainer.fakesStep(state, this.#generator.state, this.#plan) };
+    const fakes = await this.#trainer.fakesStep(state, this.#generator.state, this.#plan);
+    // Only now: files that go keep the disk busy while sites that share it write down what they pay.
+    await this.finish();
+    return { record, state, fakes };
   }
 }
 
@@ -209,9 +210,13 @@ async function applyStep(p: RoundParts, { plan }: RoundRecord, { index, sum, con
   const trainer = pooledTrainerOf(p.trainer);
   const after = await trainer.stepDiscriminator(state, plan, sum, contributors, fakes);
   const at = { round: plan.round, attempt: plan.attempt, steps: index + 1, total: record.total + 1 };
-  const discriminator = await storeDiscriminator(p, trainer, after, at);
+  const storing = storeDiscriminator(p, trainer, after, at);
+  storing.catch(() => undefined);
+  // While the disk is waited for.
+  const sumSha256 = sumDigest(sum);
+  const discriminator = await storing;
   work.moved(discriminator, after);
-  return { discriminator, fakes };
+  return { discriminator, fakes, sumSha256 };
 }
 
 async function noteStep(
@@ -219,7 +224,7 @@ async function noteStep(
   tx: Tx,
   { plan }: RoundRecord,
   step: StepSum,
-  discriminator: DiscriminatorRecord,
+  { discriminator, sumSha256 }: { readonly discriminator: DiscriminatorRecord; readonly sumSha256: string },
 ) {
   const run = await tx.run(p.runId);
   if (run === null) throw new FedError('STORE_CORRUPT', `run ${p.runId} is not in the store`);
@@ -228,7 +233,7 @@ async function noteStep(
     step: step.index,
     contributors: step.contributors,
     length: step.sum.length,
-    sumSha256: sumDigest(step.sum),
+    sumSha256,
     discriminatorSha256: discriminator.weights.sha256,
   });
   for (const draft of said) await tx.appendLog(p.runId, draft, p.clock.now());

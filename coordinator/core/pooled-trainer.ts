@@ -14,7 +14,7 @@ export interface FakesStep {
 
 /**
  * What `placement: pooled` adds to a trainer: the one discriminator. Everything is post-processing of opened sums. States
- * are opaque bytes, as a generator's are.
+ * are bytes that begin with the weights, float32 as sites download them, and opaque from there on.
  */
 export interface PooledTrainer extends GeneratorTrainer {
   /** The discriminator before the first step. The same bytes for the same policy. */

@@ -5,7 +5,7 @@ import { adam } from '../engine/optimizers.ts';
 import { FedError } from '../errors.ts';
 import type { NoisedGradient } from '../dp/noised.ts';
 import { movingAverage } from './average.ts';
-import { decodeState, encodeState } from './state-bytes.ts';
+import { decodeState, encodeState, stateBytes } from './state-bytes.ts';
 
 declare const noised: unique symbol;
 
@@ -100,5 +100,24 @@ export function discriminatorFromBytes(bytes: Uint8Array, d: number): Discrimina
   if (!vectors.every(allFinite))
     throw new FedError('STORE_CORRUPT', 'a discriminator holds a value that is not finite');
   const [parameters, mean, square, average] = vectors;
+  return { parameters, slots: [mean, square], step, average } as unknown as DiscriminatorState;
+}
+
+/** As bytes that begin with the parameters, which others download; the average only where one is kept. */
+export const pooledToBytes = ({ step, parameters, slots, average }: DiscriminatorState): Uint8Array =>
+  encodeState(step, average === parameters ? slots : [...slots, average], parameters);
+
+/**
+ * @param d - parameters of the architecture.
+ * @throws {FedError} STORE_CORRUPT
+ */
+export function pooledFromBytes(bytes: Uint8Array, d: number): DiscriminatorState {
+  if (bytes.length < 4 * d) throw new FedError('STORE_CORRUPT', `a discriminator of ${bytes.length} bytes`);
+  const parameters = new Float32Array(new Uint8Array(bytes.subarray(0, 4 * d)).buffer);
+  const rest = bytes.subarray(4 * d);
+  const { steps: step, vectors } = decodeState(rest, rest.length === stateBytes(2, d) ? 2 : 3, d);
+  if (![parameters, ...vectors].every(allFinite))
+    throw new FedError('STORE_CORRUPT', 'a discriminator holds a value that is not finite');
+  const [mean, square, average = parameters] = vectors;
   return { parameters, slots: [mean, square], step, average } as unknown as DiscriminatorState;
 }

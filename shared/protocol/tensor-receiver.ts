@@ -203,14 +203,33 @@ export class TensorReceiver {
     return part;
   }
 
+  /**
+   * Sites will soon ask for these bytes, which lie in the store under their hash: the first parts are cut and hashed now.
+   * Who may read them is asked as ever.
+   * @param bytes - not to be changed.
+   */
+  expect(sha256: string, bytes: Uint8Array): void {
+    for (let i = 0; i < PARTS_KEPT && i * MAX_CHUNK_BYTES < bytes.length; i++) {
+      const [offset, length] = [i * MAX_CHUNK_BYTES, MAX_CHUNK_BYTES];
+      this.#keep({ sha256, offset, length }, bytes.length, bytes.subarray(offset, offset + length));
+    }
+  }
+
   /** Read and hashed once for all who ask: what is named by its hash does not change. */
-  async #part(name: string, bytes: number, { sha256: hash, offset, length }: TensorGet): Promise<TensorPart> {
-    const key = [hash, bytes, offset, length].join(' ');
-    const kept = this.#parts.get(key);
+  async #part(name: string, bytes: number, get: TensorGet): Promise<TensorPart> {
+    const kept = this.#parts.get(partName(get, bytes));
     if (kept !== undefined) return kept;
-    const data = await this.#o.store.read(name, offset, Math.max(0, Math.min(length, bytes - offset)));
+    const { offset, length } = get;
+    return this.#keep(
+      get,
+      bytes,
+      await this.#o.store.read(name, offset, Math.max(0, Math.min(length, bytes - offset))),
+    );
+  }
+
+  #keep(get: TensorGet, bytes: number, data: Uint8Array): TensorPart {
     const part = { bytes, chunkSha256: sha256(data), data };
-    this.#parts.set(key, part);
+    this.#parts.set(partName(get, bytes), part);
     if (this.#parts.size > PARTS_KEPT) this.#parts.delete([...this.#parts.keys()][0]);
     return part;
   }
@@ -258,6 +277,7 @@ export class TensorReceiver {
   }
 }
 
+const partName = (get: TensorGet, bytes: number): string => [get.sha256, bytes, get.offset, get.length].join(' ');
 const UPLOADS = 'up.';
 /** The dot separates: a site's id has none, so no site's prefix is another's. */
 const uploadName = (siteId: string, hash: string): string => `${UPLOADS}${siteId}.${hash}`;

@@ -9,7 +9,7 @@ import { openEngine } from '../../shared/engine/open.ts';
 import type { Engine } from '../../shared/engine/program.ts';
 import { drawFakeInputs } from '../../shared/gan/batch.ts';
 import { DiscriminatorTrainer } from '../../shared/gan/discriminator-trainer.ts';
-import { discriminatorFromBytes } from '../../shared/gan/noised-discriminator.ts';
+import { pooledFromBytes } from '../../shared/gan/noised-discriminator.ts';
 import { Sampler } from '../../shared/gan/sampler.ts';
 import { imageAt } from '../../shared/imaging/images.ts';
 import type { CheckedPolicy } from '../../shared/policy/load.ts';
@@ -83,7 +83,7 @@ async function both(policy: CheckedPolicy, withSite: readonly string[] = IDS) {
   });
   const sampler = await Sampler.open(engine, trainer.gan, training.fakesPerStep, 'batch');
   const again = randoms();
-  let state = discriminatorFromBytes(await trainer.initialDiscriminator(), d);
+  let state = pooledFromBytes(await trainer.initialDiscriminator(), d);
   const alone: Float32Array[] = [];
   for (let step = 0; step < STEPS; step++) {
     const patients: PatientImages[] = [];
