@@ -272,8 +272,10 @@ async function differentiateGenerator(
 }
 
 /** The phase this site answered last, whose secret it keeps; null in the first. @throws {FedError} PHASE_OUT_OF_TURN */
-export const turnOf = ({ outbox, scheme }: SiteParts, plan: RoundPlan, phase: number): number | null =>
-  requireTurn(plan.attempt, phase, outbox.answersOf(plan), scheme.phasesBefore(plan, phase));
+export function turnOf({ outbox, scheme }: SiteParts, plan: RoundPlan, phase: number): number | null {
+  const last = outbox.lastAnswerOf(plan);
+  return requireTurn(plan.attempt, phase, last === null ? [] : [last], scheme.phasesBefore(plan, phase));
+}
 
 /**
  * Step 5 of 9: what the scheme makes of the update, signed; durable, with the scheme's secret, before it is sent.

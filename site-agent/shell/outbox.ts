@@ -11,6 +11,7 @@ import { FedError } from '../../shared/errors.ts';
 import type { RosterSeen } from '../../shared/identity/roster.ts';
 import type { RandomBytes } from '../../shared/random.ts';
 import { FakesReport } from '../../shared/protocol/round-messages.ts';
+import type { GivenAnswer } from '../core/session.ts';
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS witnessed (run TEXT PRIMARY KEY, memory TEXT NOT NULL) STRICT;
@@ -253,18 +254,24 @@ export class Outbox {
     return bytesOf(this.#get(sql, k.runId, k.round, k.attempt, phase)?.['secret']);
   }
   /** Every answer given to any attempt at this round, from an index alone: the table holds tensors. */
-  answersOf(
-    k: RoundKey,
-  ): { attempt: number; phase: number; take: number; hadTensor: boolean; refused: string | null }[] {
+  answersOf(k: RoundKey): GivenAnswer[] {
     const sql =
       'SELECT attempt, phase, take, digest, refused FROM answers WHERE run = ? AND round = ? ORDER BY attempt, phase';
-    return (this.#prepare(sql).all(k.runId, k.round) as Row[]).map((row) => ({
-      attempt: Number(row['attempt']),
-      phase: Number(row['phase']),
-      take: Number(row['take']),
-      hadTensor: row['digest'] !== null,
-      refused: textOf(row['refused']),
-    }));
+    return (this.#prepare(sql).all(k.runId, k.round) as Row[]).map(toGiven);
+  }
+  /** The answer of this attempt that was given last; null before the first. A pooled attempt has hundreds. */
+  lastAnswerOf(k: AttemptKey): GivenAnswer | null {
+    const sql = `SELECT attempt, phase, take, digest, refused FROM answers
+      WHERE run = ? AND round = ? AND attempt = ? ORDER BY phase DESC LIMIT 1`;
+    const row = this.#get(sql, k.runId, k.round, k.attempt);
+    return row === undefined ? null : toGiven(row);
+  }
+  /** Whether a phase of this attempt was answered, and whether the coordinator has refused an answer of it for good. */
+  standingOf(k: AttemptKey, phase: number): { answered: boolean; refused: boolean } {
+    const sql = `SELECT MAX(phase = ?) AS answered, COUNT(refused) AS refused FROM answers
+      WHERE run = ? AND round = ? AND attempt = ?`;
+    const row = this.#get(sql, phase, k.runId, k.round, k.attempt);
+    return { answered: Number(row?.['answered']) === 1, refused: Number(row?.['refused']) > 0 };
   }
   /** Durable when this returns, the scheme's secret with it. Nothing may be sent before. @throws {FedError} UPDATE_CHANGED */
   addAnswer(k: AttemptKey, a: StoredAnswer): void {
@@ -293,6 +300,14 @@ export class Outbox {
     if (this.#db.isOpen) this.#db.close();
   }
 }
+
+const toGiven = (row: Row): GivenAnswer => ({
+  attempt: Number(row['attempt']),
+  phase: Number(row['phase']),
+  take: Number(row['take']),
+  hadTensor: row['digest'] !== null,
+  refused: textOf(row['refused']),
+});
 
 function toAnswer(row: Row): StoredAnswer {
   return {

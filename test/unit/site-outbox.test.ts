@@ -67,3 +67,20 @@ test('a file of an earlier build goes on: its columns stand in another order, an
   expect(after.prepare("SELECT name FROM sqlite_master WHERE name = 'shares'").all()).toEqual([]);
   after.close();
 });
+
+test('of an attempt with many answers: the last, whether a phase has one, whether one was refused', () => {
+  const outbox = new Outbox(':memory:');
+  const other = { ...key, attempt: 1 };
+  expect([outbox.lastAnswerOf(key), outbox.standingOf(key, 0)]).toEqual([null, { answered: false, refused: false }]);
+  for (const phase of [0, 2, 5]) outbox.addAnswer(key, { ...answer, phase, tensor: null, secret: null });
+  outbox.addAnswer(other, { ...answer, phase: 7, tensor: null, secret: null });
+  expect(outbox.lastAnswerOf(key)).toEqual(outbox.answersOf(key).findLast((a) => a.attempt === 0));
+  expect(outbox.lastAnswerOf(key)?.phase).toBe(5);
+  expect([2, 3, 7].map((phase) => outbox.standingOf(key, phase).answered)).toEqual([true, false, false]);
+  outbox.markRefused(key, 2, 'UPDATE_SHAPE');
+  expect([outbox.standingOf(key, 3), outbox.standingOf(other, 7)]).toEqual([
+    { answered: false, refused: true },
+    { answered: true, refused: false },
+  ]);
+  outbox.close();
+});

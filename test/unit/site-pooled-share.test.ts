@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { FedError } from '../../shared/errors.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
+import { turn } from '../../shared/turn.ts';
 import { FreshShare, type SiteTools, takePooledPhase, type ToSeal } from '../../site-agent/pooled-round.ts';
 import type { SiteParts, Work } from '../../site-agent/round.ts';
 import type { StoredAnswer } from '../../site-agent/shell/outbox.ts';
@@ -10,22 +11,33 @@ import { codeOf } from '../support/wire-rig.ts';
 const planOf = (attempt: number) =>
   ({ kind: 'discriminator', runId: 'run', round: 3, attempt, discriminatorSteps: 2 }) as unknown as RoundPlan;
 
+/** What goes wrong, and in what order things were done. */
+interface Broken {
+  readonly fetch?: () => Promise<Float32Array<ArrayBuffer>>;
+  readonly charge?: () => void;
+  readonly check?: () => void;
+  readonly did?: string[];
+}
+
 /** A site whose scheme fails as often as it is told to. @param inTurn - whether its scheme lets the phase come now. */
-function site(failures: number, inTurn = true) {
+function site(failures: number, inTurn = true, o: Broken = {}) {
   const charged: string[] = [];
   const sealed: Int32Array[] = [];
   let made = 0;
   const computation = {
     discriminatorEvent: () => ({ kind: 'none' }),
     pooled: {
-      checkDiscriminator: () => undefined,
-      share: async () => Int32Array.of((made += 1)),
+      checkDiscriminator: () => o.check?.(),
+      share: async () => {
+        o.did?.push('share');
+        return Int32Array.of((made += 1));
+      },
     },
   };
   const parts = {
     computation,
     fresh: new FreshShare(),
-    outbox: { answersOf: () => [] },
+    outbox: { standingOf: () => ({ answered: false, refused: false }) },
     scheme: { updateStep: (_: RoundPlan, phase: number) => phase },
     emit: () => undefined,
   } as unknown as SiteParts;
@@ -34,8 +46,17 @@ function site(failures: number, inTurn = true) {
       if (!inTurn) throw new FedError('PHASE_OUT_OF_TURN', 'a step that is not the next');
       return null;
     },
-    charge: (_, { round, attempt }: RoundPlan, step) => void charged.push(`${round}.${attempt} step ${step}`),
-    fetchTensor: async () => new Float32Array(1),
+    charge: (_, { round, attempt }: RoundPlan, step) => {
+      o.did?.push('charge');
+      o.charge?.();
+      charged.push(`${round}.${attempt} step ${step}`);
+    },
+    fetchTensor: async () => {
+      o.did?.push('ask');
+      const weights = (await o.fetch?.()) ?? new Float32Array(1);
+      o.did?.push('have');
+      return weights;
+    },
     sealAnswer: async (_p, _plan, _work, { update }: ToSeal) => {
       if (failures-- > 0) throw new FedError('LINK_LOST', 'while it was sealed');
       sealed.push(update as Int32Array);
@@ -71,4 +92,77 @@ test('the next step and the next attempt have shares of their own, each paid for
   await take(1, 1);
   expect(charged).toEqual(['3.0 step 0', '3.0 step 1', '3.1 step 0', '3.1 step 1']);
   expect(sealed.map(([value]) => value)).toEqual([1, 2, 3, 4]);
+});
+
+test('a step is paid for while its discriminator is on the way, and before anything is computed', async () => {
+  const did: string[] = [];
+  const { promise, resolve } = Promise.withResolvers<Float32Array<ArrayBuffer>>();
+  const { take } = site(0, true, { did, fetch: () => promise });
+  const taken = take(0, 0);
+  await turn();
+  await turn();
+  expect(did).toEqual(['ask', 'charge']);
+  resolve(new Float32Array(1));
+  await taken;
+  expect(did).toEqual(['ask', 'charge', 'have', 'share']);
+});
+
+test('a discriminator that has to be asked for again costs no second entry, and the next attempt its own', async () => {
+  let lost = 2;
+  const fetch = async () => {
+    if (lost-- > 0) throw new FedError('LINK_LOST', 'on its way');
+    return new Float32Array(1);
+  };
+  const { charged, sealed, take } = site(0, true, { fetch });
+  expect(await codeOf(take(0, 0))).toBe('LINK_LOST');
+  expect(await codeOf(take(0, 0))).toBe('LINK_LOST');
+  expect([charged, sealed]).toEqual([['3.0 step 0'], []]);
+  await take(0, 0);
+  expect(charged).toEqual(['3.0 step 0']);
+  expect(sealed).toHaveLength(1);
+  await take(1, 0);
+  expect(charged).toEqual(['3.0 step 0', '3.1 step 0']);
+});
+
+test('a discriminator that is refused again and again costs one entry', async () => {
+  const check = () => {
+    throw new FedError('PARAMETER_INVALID', 'not of this run');
+  };
+  const { charged, sealed, take } = site(0, true, { check });
+  expect(await codeOf(take(0, 0))).toBe('PARAMETER_INVALID');
+  expect(await codeOf(take(0, 0))).toBe('PARAMETER_INVALID');
+  expect([charged, sealed]).toEqual([['3.0 step 0'], []]);
+});
+
+test('what was paid for is begun once: a share that failed half-way is paid for again', async () => {
+  let failing = true;
+  const did = {
+    push: (what: string) => {
+      if (what === 'share' && failing) throw new Error('the engine failed');
+      return 0;
+    },
+  } as unknown as string[];
+  const { charged, take } = site(0, true, { did });
+  await expect(take(0, 0)).rejects.toThrow('the engine failed');
+  failing = false;
+  await take(0, 0);
+  expect(charged).toEqual(['3.0 step 0', '3.0 step 0']);
+});
+
+test('what cannot be paid for is not computed, and the download is over when that is said', async () => {
+  const did: string[] = [];
+  const charge = () => {
+    throw new FedError('BUDGET_EXHAUSTED', 'nothing is left');
+  };
+  const { sealed, take } = site(0, true, {
+    did,
+    charge,
+    fetch: () =>
+      turn()
+        .then(turn)
+        .then(() => new Float32Array(1)),
+  });
+  expect(await codeOf(take(0, 0))).toBe('BUDGET_EXHAUSTED');
+  expect(did).toEqual(['ask', 'charge', 'have']);
+  expect(sealed).toEqual([]);
 });
