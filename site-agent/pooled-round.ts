@@ -83,7 +83,10 @@ export async function takePooledPhase(p: SiteParts, plan: RoundPlan, work: Work,
     const withEpsilon = step === plan.discriminatorSteps - 1;
     made = await tools.sealAnswer(p, plan, work, { take: plan.attempt, update, withFakes: false, withEpsilon });
   }
-  return tools.send(p, plan, phase, made);
+  const sent = await tools.send(p, plan, phase, made);
+  // The agent asks first what there is to do next.
+  if (sent && made !== null) setImmediate(() => scheme.waiting?.({ phase, plan, secret: made.secret }));
+  return sent;
 }
 
 /** Steps 1 to 3 of 9: the share of one step, as it was first made in this attempt, or made now and paid for first. */

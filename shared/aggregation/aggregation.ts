@@ -49,6 +49,12 @@ export interface SiteScheme {
    * carries none. Pure: a function of the plan. Steps come once each, in order.
    */
   updateStep(plan: RoundPlan, phase: number): number | null;
+  /**
+   * The site has answered this phase and waits for what follows: time to work out what does not depend on it. Changes
+   * nothing of any answer, and never throws for want of one.
+   * @param secret - what the site kept with that answer.
+   */
+  waiting?(p: { phase: number; plan: RoundPlan; secret: Uint8Array | null }): void;
   /** The phases after which a site may answer this one: the last it has answered must be among them. Pure. */
   readonly phasesBefore: PhaseOrder;
   /** Frees what the scheme holds beyond memory, worker threads for instance: the agent's run is over. */

@@ -9,6 +9,7 @@ import type { CoordinatorLink } from '../../shared/protocol/link.ts';
 import { parseMessage } from '../../shared/protocol/messages.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
 import { downloadTensor } from '../../shared/protocol/tensor-transfer.ts';
+import { deepFreeze } from '../../shared/policy/freeze.ts';
 import type { Outbox } from './outbox.ts';
 
 /** Largest roster a site fetches, in bytes: some ten thousand sites. */
@@ -17,6 +18,8 @@ const MAX_ROSTER_BYTES = 4 * 1024 * 1024;
 export class RosterKeeper {
   readonly #link: CoordinatorLink;
   readonly #outbox: Pick<Outbox, 'roster' | 'putRoster'>;
+  /** As it was read last: every reveal asks for it, and what is worked out from a key is kept by the key's object. */
+  #last: { readonly text: string; readonly roster: Roster } | null = null;
 
   /** @param joined - the roster this site was shown when it joined, if that is known. */
   constructor(link: CoordinatorLink, outbox: Pick<Outbox, 'roster' | 'putRoster'>, joined: RosterSeen | null = null) {
@@ -47,7 +50,10 @@ export class RosterKeeper {
     const kept = this.#outbox.roster()?.text ?? null;
     const text =
       kept ?? Buffer.from(await downloadTensor(this.#link, sha256, { maxBytes: MAX_ROSTER_BYTES })).toString();
-    const roster = parseMessage(Roster, jsonOf(text));
+    const last = this.#last;
+    const roster = last?.text === text ? last.roster : parseMessage(Roster, jsonOf(text));
+    deepFreeze(roster);
+    this.#last = { text, roster };
     if (roster.version !== version)
       throw new FedError('MESSAGE_INVALID', `the roster is version ${roster.version}, the plan names ${version}`);
     if (kept === null) this.#outbox.putRoster(plan.roster, text);

@@ -112,6 +112,8 @@ export interface Direction {
   readonly length?: number;
   /** A site’s randomness, for sites that are broken on purpose. */
   readonly randomOf?: (siteId: string) => RandomBytes;
+  /** Sites that are told nothing of the time in which they wait. */
+  readonly unprepared?: boolean;
 }
 
 export interface Played {
@@ -175,6 +177,7 @@ export async function play(scene: Scene, d: Direction = {}): Promise<Played> {
           update: update(ids.indexOf(siteId), step),
         });
         secrets.set(siteId, made.secret);
+        if (d.unprepared !== true) schemes.get(siteId)!.waiting?.({ phase, plan, secret: made.secret });
         const sent: unknown = JSON.parse(JSON.stringify(made.uplink.body ?? null));
         const instead = d.send?.(at, siteId, sent);
         const body = instead === undefined ? sent : instead;

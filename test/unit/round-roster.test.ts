@@ -53,3 +53,12 @@ test('bytes that are not the roster named are refused', async () => {
   const other = { roster: { version: 99, sha256 } };
   expect(await codeOf(new RosterKeeper(liar.link, new Outbox(':memory:')).of(other))).toBe('MESSAGE_INVALID');
 });
+
+test('a roster is read once, and anew when its text is another', async () => {
+  const outbox = new Outbox(':memory:');
+  const keeper = new RosterKeeper(serving(rosterText(roster), rosterText(newer)).link, outbox);
+  const first = await keeper.of(planOf(roster));
+  expect(await keeper.of(planOf(roster))).toBe(first);
+  expect(Object.isFrozen(first.sites[0])).toBe(true);
+  expect(await keeper.of(planOf(newer))).toEqual(newer);
+});

@@ -38,19 +38,24 @@ export function secaggCoordinator(p: CoordinatorSchemeParts): CoordinatorScheme 
     open: (plan) => new Map(plan.invited.map((siteId) => [siteId, null])),
     firstQuorum: (plan) => group(plan).least,
     check: (c) => check(p, group(c.plan), recall, c),
-    close: (c) => close(group(c.plan), c, p, ahead),
+    close: (c) => close(group(c.plan), c, p, { recall, ahead }),
     phasesBefore: secaggOrder(p.policy),
   };
 }
 
+/** Keys and shares of an attempt, and of two steps in a row who masked and who uploaded. */
+const RECALLED = 6;
 function createRecall(): Recall {
   const kept = new Map<string, Promise<unknown>>();
   return async <T>(name: string, load: () => Promise<T>) => {
     // Under one name there is always one type.
-    if (kept.has(name)) return kept.get(name) as Promise<T>;
-    const loading = load();
+    const known = kept.get(name) as Promise<T> | undefined;
+    const loading = known ?? load();
+    // What is asked for again stays longest.
+    kept.delete(name);
     kept.set(name, loading);
-    if (kept.size > 4) kept.delete([...kept.keys()][0]);
+    if (known !== undefined) return known;
+    if (kept.size > RECALLED) kept.delete([...kept.keys()][0]);
     return loading.catch((error: unknown) => {
       kept.delete(name);
       throw error;
@@ -83,9 +88,8 @@ const nameOf = ({ plan, length }: Close, step: number, uploads: Answers): string
 async function check(p: CoordinatorSchemeParts, group: Group, recall: Recall, c: Check): Promise<void> {
   const { plan, phase, siteId, body, tensor } = c;
   const at = phaseOf(plan, phase);
-  const attempt = `${plan.runId} ${plan.round} ${plan.attempt}`;
-  const keysOf = () => recall(`${attempt} keys`, async () => bodies(KeysBody, await c.earlier(0)));
-  const idsOf = (of: number) => recall(`${attempt} ${of}`, async () => sorted((await c.earlier(of)).keys()));
+  const keysOf = () => recall(`${attemptOf(plan)} keys`, async () => bodies(KeysBody, await c.earlier(0)));
+  const idsOf = (of: number) => recall(`${attemptOf(plan)} ${of}`, async () => sorted((await c.earlier(of)).keys()));
   if (at.kind !== 'upload' && tensor !== null)
     throw new FedError('MESSAGE_INVALID', `site=${siteId}: a tensor where none belongs`);
   switch (at.kind) {
@@ -154,7 +158,16 @@ function checkReveal(
     throw new FedError('MESSAGE_INVALID', `site=${siteId}: not one share of each site it holds shares of`);
 }
 
-async function close(group: Group, c: Close, p: CoordinatorSchemeParts, ahead: SummedAhead): Promise<PhaseResult> {
+const attemptOf = ({ runId, round, attempt }: RoundPlan): string => `${runId} ${round} ${attempt}`;
+
+/** What is kept between two phases, and would be read or worked out again after a restart. */
+interface Kept {
+  readonly recall: Recall;
+  readonly ahead: SummedAhead;
+}
+
+async function close(group: Group, c: Close, p: CoordinatorSchemeParts, kept: Kept): Promise<PhaseResult> {
+  const { ahead } = kept;
   const at = phaseOf(c.plan, c.phase);
   switch (at.kind) {
     case 'keys':
@@ -177,7 +190,7 @@ async function close(group: Group, c: Close, p: CoordinatorSchemeParts, ahead: S
       return { next: relaySignatures(group, 'agreed', survivors, new Map(signed), at.step) };
     }
     case 'reveal':
-      return openSum(p, group, c, at.step, ahead);
+      return openSum(p, group, c, at.step, kept);
     default:
       return at satisfies never;
   }
@@ -225,10 +238,12 @@ async function openSum(
   group: Group,
   c: Close,
   step: number,
-  ahead: SummedAhead,
+  { recall, ahead }: Kept,
 ): Promise<PhaseResult> {
-  const keys = bodies(KeysBody, await c.earlier(0));
-  const shares = bodies(SharesBody, await c.earlier(1));
+  const attempt = attemptOf(c.plan);
+  // Of phases that are sealed: the same at every step.
+  const keys = await recall(`${attempt} keys`, async () => bodies(KeysBody, await c.earlier(0)));
+  const shares = await recall(`${attempt} shares`, async () => bodies(SharesBody, await c.earlier(1)));
   const before = await c.earlier(beforeStep(step));
   const uploads = await c.earlier(numberOf('upload', step));
   const codec = codecOf(p.policy, c.plan);

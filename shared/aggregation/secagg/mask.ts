@@ -39,7 +39,8 @@ export function addMasks(values: Uint32Array, masks: readonly Mask[]): void {
   }
 }
 
-function addWords(to: Int32Array, words: Int32Array, sign: 1 | -1): void {
+/** Adds words of 32 bits, or takes them away, modulo 2^32. */
+export function addWords(to: Int32Array, words: Int32Array, sign: 1 | -1): void {
   if (sign === 1) for (let i = 0; i < to.length; i++) to[i] = (to[i] + words[i]) | 0;
   else for (let i = 0; i < to.length; i++) to[i] = (to[i] - words[i]) | 0;
 }

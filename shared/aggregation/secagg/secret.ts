@@ -69,3 +69,26 @@ export function decodeSecret(bytes: Uint8Array | null): Secret {
     throw new FedError('STORE_CORRUPT', 'what this site kept from the phase before is not there');
   }
 }
+
+/**
+ * The secret as it was written last, read already: it is asked for in the next phase, and holds keys for every step. The
+ * bytes decide: any others are read anew.
+ */
+export class SecretMemory {
+  #last: { readonly bytes: Uint8Array; readonly secret: Secret } | null = null;
+
+  /** @throws {FedError} STORE_CORRUPT as `decodeSecret`. */
+  read(bytes: Uint8Array | null): Secret {
+    return this.recent(bytes) ?? decodeSecret(bytes);
+  }
+  /** Null where it would have to be read. */
+  recent(bytes: Uint8Array | null): Secret | null {
+    const last = this.#last;
+    return last !== null && bytes !== null && Buffer.compare(last.bytes, bytes) === 0 ? last.secret : null;
+  }
+  write(secret: Secret): Uint8Array {
+    const bytes = encodeSecret(secret);
+    this.#last = { bytes, secret };
+    return bytes;
+  }
+}

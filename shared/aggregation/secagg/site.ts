@@ -41,15 +41,17 @@ import type { SiteScheme, SiteSchemeParts, SiteUpdate, Uplink } from '../aggrega
 import { packBits } from '../bit-pack.ts';
 import { groupOf, holdersOf } from './group.ts';
 import type { Group } from './group.ts';
-import { addMasks, SEED_BYTES } from './mask.ts';
+import { SEED_BYTES } from './mask.ts';
 import type { Mask } from './mask.ts';
+import { MasksAhead } from './masks-ahead.ts';
+import type { MaskedStep } from './masks-ahead.ts';
 import { AgreeDownlink, bytesOf, KeysDownlink, RevealDownlink, signKeys, signList } from './messages.ts';
 import { textOf, UploadDownlink, verifyList } from './messages.ts';
 import type { KeysBody, ListKind, RevealBody, SharesBody, UploadBody } from './messages.ts';
 import { phaseOf, secaggOrder, stepsOf } from './phases.ts';
 import type { Phase } from './phases.ts';
 import { pairSeed, seal, unseal } from './seeds.ts';
-import { decodeSecret, encodeSecret } from './secret.ts';
+import { SecretMemory } from './secret.ts';
 import type { Progress, Secret } from './secret.ts';
 import { split } from './shamir.ts';
 import { codecOf } from './values.ts';
@@ -63,6 +65,8 @@ interface Turn {
   readonly plan: RoundPlan;
   readonly group: Group;
   readonly downlink: unknown;
+  readonly memory: SecretMemory;
+  readonly ahead: MasksAhead;
 }
 interface Made {
   readonly uplink: Uplink;
@@ -71,12 +75,22 @@ interface Made {
 
 /** @param random - for keys, seeds, shares and rounding. */
 export function secaggSite(p: SiteSchemeParts, random: RandomBytes = secureBytes): SiteScheme {
+  const ahead = new MasksAhead();
+  const memory = new SecretMemory();
   return {
     scheme: 'secagg',
     async answer({ phase, plan, downlink, secret, update }) {
-      const turn: Turn = { p, random, plan, group: groupOf(p.policy, p.terms, plan), downlink };
+      const turn: Turn = { p, random, plan, group: groupOf(p.policy, p.terms, plan), downlink, memory, ahead };
       const made = await dispatch(turn, phaseOf(plan, phase), secret, update);
-      return { uplink: made.uplink, secret: encodeSecret(made.secret) };
+      return { uplink: made.uplink, secret: memory.write(made.secret) };
+    },
+    waiting({ phase, plan, secret }) {
+      const at = phaseOf(plan, phase);
+      const kept = memory.recent(secret);
+      if (at.kind !== 'reveal' || at.step + 1 === stepsOf(plan) || kept === null) return;
+      // Those in this step's sum are, as a rule, who masks in the next.
+      const next = { plan, secret: kept, step: at.step + 1, sites: kept.sites };
+      ahead.begin(next, () => masksOf(p, groupOf(p.policy, p.terms, plan), next));
     },
     updateStep(plan, phase) {
       const at = phaseOf(plan, phase);
@@ -87,17 +101,18 @@ export function secaggSite(p: SiteSchemeParts, random: RandomBytes = secureBytes
 }
 
 function dispatch(turn: Turn, at: Phase, kept: Uint8Array | null, update: SiteUpdate | null): Promise<Made> {
+  const { memory } = turn;
   switch (at.kind) {
     case 'keys':
       return advertise(turn);
     case 'shares':
-      return shareOut(turn, decodeSecret(kept));
+      return shareOut(turn, memory.read(kept));
     case 'upload':
-      return maskUpdate(turn, decodeSecret(kept), at.step, update);
+      return maskUpdate(turn, memory.read(kept), at.step, update);
     case 'agree':
-      return agreeOnSurvivors(turn, decodeSecret(kept), at.step);
+      return agreeOnSurvivors(turn, memory.read(kept), at.step);
     case 'reveal':
-      return reveal(turn, decodeSecret(kept), at.step);
+      return reveal(turn, memory.read(kept), at.step);
     default:
       return at satisfies never;
   }
@@ -191,23 +206,28 @@ async function maskUpdate(turn: Turn, secret: Secret, step: number, update: Site
   const { sites, held } = openShares(turn, secret, step);
   const codec = codecOf(p.policy, plan);
   const words = codec.encode(update, random);
+  const masked = { plan, secret, step, sites };
+  await turn.ahead.add(words, masked, () => masksOf(p, group, masked));
+  const signature = group.graph === null ? await signList(p.keys, 'whole', p.siteId, group.context, step, sites) : null;
+  const body: UploadBody = signature === null ? null : { whole: signature };
+  const next = { ...secret, sites, held, progress: { step, agreed: null, revealed: false } };
+  return { uplink: { body, tensor: packBits(words, codec.width) }, secret: next };
+}
+
+/** The mask of its own and one for every other site that masks with it. */
+function masksOf({ siteId }: SiteSchemeParts, { context }: Group, { secret, step, sites }: MaskedStep): Mask[] {
   const masks: Mask[] = [{ seed: secret.seeds[step], sign: 1 }];
   for (const other of sites) {
     const peer = secret.peers.get(other);
     if (peer === undefined) continue;
     const between = agree(secret.masking[step], peer.masking[step]);
     const ends = [
-      { siteId: p.siteId, key: secret.own.masking[step] },
+      { siteId, key: secret.own.masking[step] },
       { siteId: other, key: peer.masking[step] },
     ] as const;
-    const seed = pairSeed(between, group.context, step, ...ends);
-    masks.push({ seed, sign: p.siteId < other ? 1 : -1 });
+    masks.push({ seed: pairSeed(between, context, step, ...ends), sign: siteId < other ? 1 : -1 });
   }
-  addMasks(words, masks);
-  const signature = group.graph === null ? await signList(p.keys, 'whole', p.siteId, group.context, step, sites) : null;
-  const body: UploadBody = signature === null ? null : { whole: signature };
-  const next = { ...secret, sites, held, progress: { step, agreed: null, revealed: false } };
-  return { uplink: { body, tensor: packBits(words, codec.width) }, secret: next };
+  return masks;
 }
 
 const outOfTurn = (kind: Phase['kind'], step: number, at: Progress | null): FedError => {
