@@ -27,6 +27,7 @@ import {
 } from '../shared/protocol/round-messages.ts';
 import type { NextReply } from '../shared/protocol/round-messages.ts';
 import { type Readable, TensorReceiver } from '../shared/protocol/tensor-receiver.ts';
+import { Along } from './along.ts';
 import { acceptAnswer, assertOpenFor, decline, isOpenFor, noteRefusal, tally } from './core/round-state.ts';
 import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
@@ -53,10 +54,12 @@ export class Desk {
   /** Sessions that were shown the run's last checkpoint. */
   readonly #offeredLast = new Set<string>();
   readonly #questions: WaitingQuestions;
+  readonly #along: Along;
 
   constructor(parts: RoundParts) {
     this.#p = parts;
     this.#questions = new WaitingQuestions(parts.clock, parts.signal);
+    this.#along = new Along(parts.receiver, parts.served);
   }
 
   /** Questions that wait look again. @returns whose: these sites need no other sign. */
@@ -147,13 +150,14 @@ export class Desk {
     return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
   }
 
-  async #next(siteId: string, { session, waitMs = 0 }: SiteNext): Promise<NextReply> {
+  async #next(siteId: string, { session, waitMs = 0, along }: SiteNext): Promise<NextReply> {
     const before = this.#sessions.get(siteId);
     this.#sessions.set(siteId, session);
     if (before !== session) this.#questions.mayHave(siteId);
     if (before !== undefined && before !== session)
       await this.#p.store.transaction((tx) => this.#agentRestarted(tx, siteId));
-    return this.#questions.answer(siteId, waitMs, () => this.#look(siteId, session));
+    const reply = await this.#questions.answer(siteId, waitMs, () => this.#look(siteId, session));
+    return along ? this.#along.with(siteId, session, reply) : reply;
   }
 
   /** What there is for this site now. */
@@ -237,9 +241,8 @@ export class Desk {
     early?.catch(() => undefined);
     const statement = statementOf(siteId, sha256Hex(record.planJws), a);
     const signed = { typ: ANSWER_TYP, audience: CONSORTIUM, schema: AnswerStatement };
-    const { body: claimed } = await verifyJson(a.signature, entry.signing, signed);
     const answerSha256 = hashJson(statement);
-    if (hashJson(claimed) !== answerSha256)
+    if (hashJson((await verifyJson(a.signature, entry.signing, signed)).body) !== answerSha256)
       throw new FedError('SIGNATURE_INVALID', `site=${siteId}: it signed another answer than it sent`);
     const epsilon = a.epsilon === null ? null : await readEpsilon(this.#p, entry, a.epsilon);
 

@@ -23,6 +23,7 @@ import { parseMessage } from '../shared/protocol/messages.ts';
 import { RoundPlan } from '../shared/protocol/plan.ts';
 import { DECLINE_TYP, MAX_QUESTION_MS, NextReply } from '../shared/protocol/round-messages.ts';
 import type { DeclineStatement } from '../shared/protocol/round-messages.ts';
+import { keepPieces } from '../shared/protocol/tensor-transfer.ts';
 import { mostStepsOf } from '../shared/protocol/terms.ts';
 import type { RoundTerms } from '../shared/protocol/terms.ts';
 import { runBudgetOf } from './core/budget.ts';
@@ -180,14 +181,15 @@ export class SiteAgent {
 
   /** Asks what there is to do; "nothing" may be long in coming. @throws {Stopped} */
   async #ask(): Promise<unknown> {
-    const { link, signal } = this.#p;
+    const { link, signal, terms } = this.#p;
     if (signal.aborted) throw new Stopped();
     const stopped = Promise.withResolvers<never>();
     const stop = () => stopped.reject(new Stopped());
     signal.addEventListener('abort', stop);
     try {
       const waitMs = Math.min(this.#pollMs, MAX_QUESTION_MS);
-      return await Promise.race([link.call('site.next', { session: this.#session, waitMs }), stopped.promise]);
+      const question = { session: this.#session, waitMs, ...(terms.pooled !== null && { along: true }) };
+      return await Promise.race([link.call('site.next', question), stopped.promise]);
     } finally {
       signal.removeEventListener('abort', stop);
     }
@@ -215,7 +217,11 @@ export class SiteAgent {
         return { done: false, waitMs: 0 };
       }
       if (reply.kind === 'gate') return { done: false, waitMs: (await answerGate(this.#p, reply)) ? 0 : this.#pollMs };
-      work = reply;
+      const { along, ...rest } = reply;
+      work = rest;
+      const { blobs, maxGeneratorBytes } = this.#p;
+      if (along !== undefined && work.discriminator !== null)
+        await keepPieces(blobs, work.discriminator, along, maxGeneratorBytes);
       // After an answer the next question waits for what follows; without one it would be shown the same work again.
       return { done: false, waitMs: (await takeRound(this.#p, work)) ? 0 : this.#pollMs };
     } catch (error) {

@@ -7,6 +7,8 @@ import { Sha256Hex } from './plan.ts';
 export const MAX_CHUNK_BYTES = 256 * 1024;
 /** Largest message, in bytes; the server's `maxHttpBufferSize`. What is larger travels as a tensor, in chunks. */
 export const MAX_MESSAGE_BYTES = MAX_CHUNK_BYTES + 64 * 1024;
+/** Pieces of a tensor that may come along with what names it: as many as a site has under way when it asks for them. */
+export const MAX_PIECES_ALONG = 4;
 /** Largest tensor the protocol can name, in bytes: 4 GiB. What a round allows is far less. */
 export const MAX_TENSOR_BYTES = 2 ** 32;
 
@@ -19,7 +21,7 @@ export const TensorOffer = z.strictObject({
 });
 export type TensorOffer = z.infer<typeof TensorOffer>;
 
-const Bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'not a byte string');
+export const Bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, 'not a byte string');
 
 export const TensorChunk = z.strictObject({
   sha256: Sha256Hex,

@@ -4,6 +4,7 @@ import { ChainHead } from '../audit/chain.ts';
 import { LeftOutCommitment } from '../audit/left-out.ts';
 import { LogHead } from '../audit/log.ts';
 import { hashJson } from '../audit/canonical.ts';
+import { Bytes, MAX_PIECES_ALONG } from './messages.ts';
 import { MAX_NOTE_BYTES, Sha256Hex, SiteId } from './plan.ts';
 
 /** The purposes of the three signatures of a round that goes well; each is addressed to the whole consortium. */
@@ -26,6 +27,8 @@ export const SiteNext = z.strictObject({
   session: z.uuid(),
   /** How long "nothing" may be held back in case there will be something, in milliseconds; absent: not at all. */
   waitMs: z.int().min(0).max(MAX_QUESTION_MS).optional(),
+  /** Whether the discriminator may come along with the work that needs it. */
+  along: z.literal(true).optional(),
 });
 export type SiteNext = z.infer<typeof SiteNext>;
 
@@ -46,6 +49,8 @@ export const NextReply = z.discriminatedUnion('kind', [
     generator: TensorRef.nullable(),
     /** The pooled discriminator as this phase finds it; null but in a discriminator round. */
     discriminator: TensorRef.nullable(),
+    /** Its bytes in pieces, where the site has said that they may come along and they are few: once a session. */
+    along: z.array(Bytes).min(1).max(MAX_PIECES_ALONG).optional(),
     /** What the phase has to show that is too large for a downlink; absent where there is nothing. */
     blob: TensorRef.optional(),
     /** Null in every round but a moment round after the first. */

@@ -5,6 +5,7 @@ import { FedError } from '../errors.ts';
 import { type BlobStore, openBlob } from './blob-store.ts';
 import {
   MAX_CHUNK_BYTES,
+  MAX_PIECES_ALONG,
   parseMessage,
   TensorChunk,
   TensorGet,
@@ -67,6 +68,7 @@ export class TensorReceiver {
   readonly #senders = new Set<string>();
   /** Parts as they were last sent, the oldest first: all sites ask for the same ones. */
   readonly #parts = new Map<string, TensorPart>();
+  #expected: { readonly sha256: string; readonly bytes: Uint8Array } | null = null;
   /** The last piece of work on each upload: chunks of one tensor are handled one after the other. */
   readonly #tails = new Map<string, Promise<unknown>>();
 
@@ -209,10 +211,19 @@ export class TensorReceiver {
    * @param bytes - not to be changed.
    */
   expect(sha256: string, bytes: Uint8Array): void {
+    this.#expected = { sha256, bytes };
     for (let i = 0; i < PARTS_KEPT && i * MAX_CHUNK_BYTES < bytes.length; i++) {
       const [offset, length] = [i * MAX_CHUNK_BYTES, MAX_CHUNK_BYTES];
       this.#keep({ sha256, offset, length }, bytes.length, bytes.subarray(offset, offset + length));
     }
+  }
+
+  /** What is expected under this hash, in pieces that may go along with another message; null where it is not, or too large. */
+  along(sha256: string): Uint8Array[] | null {
+    const { bytes } = this.#expected?.sha256 === sha256 ? this.#expected : { bytes: null };
+    if (bytes === null || bytes.length > MAX_PIECES_ALONG * MAX_CHUNK_BYTES) return null;
+    const pieces = Math.ceil(bytes.length / MAX_CHUNK_BYTES);
+    return Array.from({ length: pieces }, (_, i) => bytes.subarray(i * MAX_CHUNK_BYTES, (i + 1) * MAX_CHUNK_BYTES));
   }
 
   /** Read and hashed once for all who ask: what is named by its hash does not change. */

@@ -183,6 +183,26 @@ export async function downloadTensor(link: CoordinatorLink, hash: string, o: Dow
   return store.read(hash, 0, at);
 }
 
+/**
+ * Keeps a tensor that came along with what names it, where `downloadTensor` finds it, checks it and asks for what is wrong.
+ * Everything else in the store goes, so nobody fills it with what is never asked for.
+ */
+export async function keepPieces(
+  store: BlobStore,
+  { sha256: hash, bytes }: { readonly sha256: string; readonly bytes: number },
+  pieces: readonly Uint8Array[],
+  maxBytes: number,
+): Promise<void> {
+  const given = pieces.reduce((sum, { length }) => sum + length, 0);
+  if (bytes > maxBytes || given !== bytes || (await store.size(hash)) !== null) return;
+  for (const { name } of await store.list('')) await store.delete(name);
+  let at = 0;
+  for (const piece of pieces) {
+    await store.append(hash, at, piece);
+    at += piece.length;
+  }
+}
+
 async function checked(store: BlobStore, hash: string, bytes: number): Promise<Uint8Array> {
   const whole = await store.read(hash, 0, bytes);
   if (sha256(whole) !== hash) throw await dropped(store, hash, 'the sealed copy');
