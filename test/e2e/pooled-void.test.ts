@@ -1,4 +1,4 @@
-/** An attempt at pooled steps that falls void after its first: what was left to clear later is cleared all the same. */
+/** What a pooled step leaves is cleared while the next one is computed; and where its attempt falls void, all the same. */
 import { expect, test } from 'vitest';
 import { FedError } from '../../shared/errors.ts';
 import { MemoryBlobStore } from '../../shared/protocol/blob-store.ts';
@@ -57,4 +57,36 @@ test('uploads of the step that is in and the discriminator before it go, though 
   expect((await named('d.')).map((name) => name.slice(-8))).toEqual(['00000001']);
   await Promise.all([coordinator.stop(), ...agents.map((agent) => agent.stop())]);
   await Promise.all(running);
+});
+
+test('what a step leaves goes after the next fakes, while the sites compute, and before the next sum is applied', async () => {
+  const policy = pooledPlayPolicy();
+  const [cast, blobs, clock] = [castOf(2), new MemoryBlobStore(), new ManualClock()];
+  const there: [string, string[]][] = [];
+  const look = async (when: string) => {
+    const names = (await blobs.list('d.')).map(({ name }) => name.slice(-1));
+    there.push([when, names.sort()]);
+  };
+  class Watched extends PooledStubTrainer {
+    override async fakesStep(...args: Parameters<PooledStubTrainer['fakesStep']>) {
+      await look('fakes');
+      return super.fakesStep(...args);
+    }
+    override async stepDiscriminator(...args: Parameters<PooledStubTrainer['stepDiscriminator']>) {
+      await look('sum');
+      return super.stepDiscriminator(...args);
+    }
+  }
+  const coordinator = coordinatorOf(cast, policy, { trainer: new Watched(), blobs, clock });
+  const agents = [...cast.sites.keys()].map((id) => {
+    const computation = new PooledStubComputation(id, policy);
+    return agentOf(cast, policy, id, directLink(coordinator, id), { computation, bounds, clock });
+  });
+  await Promise.all([coordinator.run(), ...agents.map((agent) => agent.run())]);
+  expect(there).toEqual([
+    ['fakes', ['0']],
+    ['sum', ['0']],
+    ['fakes', ['0', '1']],
+    ['sum', ['1']],
+  ]);
 });
