@@ -133,6 +133,10 @@ export interface Settings {
   /** Steps of the fit after the last critic round. */
   readonly criticLastSteps: number;
   readonly criticSteps: number;
+  /** How far a critic's fakes are moved about while it learns: 1 as far as `MOVED` says, 0 not at all. */
+  readonly criticMoved: number;
+  /** 1: a critic's layers are standardised or centred by what its fakes do in them; 0: they are taken as they are. */
+  readonly criticNormalised: number;
   /** Rounds of discriminators after that. */
   readonly rounds: number;
   /** Share of epsilon that all moment rounds spend where rounds of discriminators follow. */
@@ -158,6 +162,8 @@ const PRIVATE: Settings = {
   criticFitSteps: 150,
   criticLastSteps: 150,
   criticSteps: 250,
+  criticMoved: 0,
+  criticNormalised: 0,
   rounds: 100,
   momentShare: 0.3,
   warmup: 30,
@@ -179,6 +185,8 @@ const CRITIC: Settings = {
   criticFitSteps: 800,
   criticLastSteps: 1200,
   criticSteps: 1000,
+  criticMoved: 1,
+  criticNormalised: 1,
   rounds: 0,
   warmup: 0,
   momentShare: 1,
@@ -213,6 +221,15 @@ function shippedSettings({ data, epsilon, discriminators, placement }: QualityCa
   const own = data === 'mednist' ? { fitPerClass: 40 } : {};
   return { ...(epsilon === null ? OPEN : CRITIC), ...own };
 }
+
+/** How far digits and radiographs are moved about, at most. */
+const MOVED = { rotate: 15, scale: 0.15, shear: 0.3, shift: 0.07 };
+const moved = (share: number) => ({
+  rotate: share * MOVED.rotate,
+  scale: share * MOVED.scale,
+  shear: share * MOVED.shear,
+  shift: share * MOVED.shift,
+});
 
 /** Steps that the moment round alone is given: those of all fits, and half as many as there are rounds of discriminators. */
 const stepsAlone = (s: Settings): number => {
@@ -301,9 +318,18 @@ export function policyOf(c: QualityCase, cohort: Cohort, variant: Variant, s: Se
           width: 24,
           seed: 'bench',
           blocks: [
-            { on: 'maps', bandwidth: 0.5, frequencies: 600, weight: 1 },
-            { on: 'dense', bandwidth: 0.4, frequencies: 400, weight: 1 },
+            s.criticNormalised
+              ? { on: 'maps', normalise: 'standardised', bandwidth: 0.7, frequencies: 600, weight: 1 }
+              : { on: 'maps', bandwidth: 0.5, frequencies: 600, weight: 1 },
+            {
+              on: 'dense',
+              ...(s.criticNormalised && { normalise: 'centred' }),
+              bandwidth: 0.4,
+              frequencies: 400,
+              weight: 1,
+            },
           ],
+          ...(s.criticMoved > 0 && { augment: moved(s.criticMoved) }),
           steps: s.criticSteps,
           batch: 100,
           lr: 0.001,

@@ -13,16 +13,25 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { FedError } from '../errors.ts';
 import { declare } from '../gan/declaring-net.ts';
-import type { Layout } from '../gan/layout.ts';
+import { type Layout, layoutOf } from '../gan/layout.ts';
 import type { Net } from '../gan/net.ts';
 import { PlainNet } from '../gan/plain-net.ts';
 import { PublicRandom } from '../public-random.ts';
 import { type FeatureSet, type ImageShape, joined, waves } from './features.ts';
 
+/** `maps`: the last convolution's, flattened; `dense`: the layer under the class logits. */
+export const CRITIC_LAYERS = ['maps', 'dense'] as const;
+export type CriticLayer = (typeof CRITIC_LAYERS)[number];
+
 /** Random Fourier features of one layer, its vector brought to norm 1. */
 export interface CriticBlock {
-  /** `maps`: the last convolution's, flattened; `dense`: the layer under the class logits. */
-  readonly on: 'maps' | 'dense';
+  readonly on: CriticLayer;
+  /**
+   * What happens to the layer before its vector is brought to norm 1, by each unit's mean and standard deviation over
+   * fakes: the mean taken off, or that and a division by the deviation. Activations have most of their length in common;
+   * without it the features, whose length is given, have too. Absent: nothing.
+   */
+  readonly normalise?: 'centred' | 'standardised' | undefined;
   /** Width of the kernel exp(-|x - y|² / (2 width²)). */
   readonly bandwidth: number;
   /** Frequencies; each gives a cosine and a sine. */
@@ -42,8 +51,9 @@ const SLOPE = 0.1;
 const NORM_FLOOR = 1e-3;
 const SQUARE_FLOOR = 1e-12;
 /**
- * Further than this from zero no parameter of a critic may be: then no layer of an image in [-1, 1] reaches 1e16, its
- * square stays far below what a float32 holds, and nothing that is not a number can come of it.
+ * Further than this from zero no parameter of a critic may be, statistics of its layers included: then no layer of an
+ * image in [-1, 1] reaches 1e16, nor 1e19 once it is scaled. Should the sum of such squares pass what a float32 holds,
+ * the norm is infinite and the direction zero; nothing that is not a number can come of it.
  */
 export const MAX_CRITIC_PARAMETER = 100;
 /** Bandwidths below this make directions that a float32 does not hold. */
@@ -63,10 +73,45 @@ export function criticNetwork(net: Net, images: Tensor4D, classes: number, width
   return { maps, dense, logits: net.dense('logits', dense, classes, { gain: 1 }) };
 }
 
-/** Where each parameter of the critic lies in its flat vector. */
-export const criticLayout = ({ width }: Pick<CriticConfig, 'width'>, image: ImageShape, classes: number): Layout =>
+const lengthsOf = (width: number, size: number): Record<CriticLayer, number> => ({
+  maps: 2 * width * mapSize(size) ** 2,
+  dense: 4 * width,
+});
+
+/** Where each parameter of the network alone lies. */
+export const criticNetworkLayout = (width: number, image: ImageShape, classes: number): Layout =>
   declare((net) => criticNetwork(net, tf.zeros([1, image.size, image.size, image.channels]), classes, width).logits)
     .layout;
+
+/** What blocks need to know of a layer's units: `mean`, and one over the deviation. */
+export const criticStatistics = ({ blocks }: Pick<CriticConfig, 'blocks'>) =>
+  CRITIC_LAYERS.flatMap((layer) => {
+    const asked = blocks.filter(({ on }) => on === layer).map(({ normalise }) => normalise);
+    if (!asked.some(Boolean)) return [];
+    return [{ layer, scaled: asked.includes('standardised') }];
+  });
+
+/** Where each parameter of the critic lies in its flat vector: those of the network, then statistics of its layers. */
+export function criticLayout(
+  { width, blocks }: Pick<CriticConfig, 'width' | 'blocks'>,
+  image: ImageShape,
+  classes: number,
+): Layout {
+  const lengths = lengthsOf(width, image.size);
+  const unit = (name: string, layer: CriticLayer, value: number) => ({
+    name,
+    shape: [lengths[layer]],
+    initialiser: { kind: 'constant', value } as const,
+  });
+  const statistics = criticStatistics({ blocks }).flatMap(({ layer, scaled }) => [
+    unit(meanOf(layer), layer, 0),
+    ...(scaled ? [unit(scaleOf(layer), layer, 1)] : []),
+  ]);
+  return layoutOf([...criticNetworkLayout(width, image, classes).entries, ...statistics]);
+}
+
+const meanOf = (layer: CriticLayer): string => `${layer}.mean`;
+const scaleOf = (layer: CriticLayer): string => `${layer}.scale`;
 
 /**
  * Refuses parameters the norm bound does not hold for, before anything is charged for them.
@@ -104,7 +149,7 @@ export function criticFeatures(
     throw new FedError('PARAMETER_INVALID', 'critic features want positive bandwidths, frequencies and weights');
   const { entries, ...layout } = criticLayout(config, image, classes);
   checkCritic(parameters, { entries, ...layout });
-  const lengths = { maps: 2 * width * mapSize(image.size) ** 2, dense: 4 * width };
+  const lengths = lengthsOf(width, image.size);
   const total = blocks.reduce((sum, b) => sum + b.weight, 0);
   const directions = blocks.map(({ on, bandwidth, frequencies }, i) => {
     const draws = new PublicRandom(`critic directions ${seed} ${i}`).gaussians(lengths[on] * frequencies);
@@ -117,9 +162,12 @@ export function criticFeatures(
   const parts: FeatureSet['parts'] = (x, constants) => {
     const net = new PlainNet(Object.fromEntries(entries.map(({ name }) => [name, constants[`critic.${name}`]])));
     const layers = criticNetwork(net, tf.transpose(x, [0, 2, 3, 1]), classes, width);
-    return blocks.flatMap(({ on, weight }, i) =>
-      waves(direction(layers[on]), constants[`directions${i}`], weight / total),
-    );
+    return blocks.flatMap(({ on, normalise, weight }, i) => {
+      let rows = layers[on];
+      if (normalise) rows = tf.sub(rows, constants[`critic.${meanOf(on)}`]);
+      if (normalise === 'standardised') rows = tf.mul(rows, constants[`critic.${scaleOf(on)}`]);
+      return waves(direction(rows), constants[`directions${i}`], weight / total);
+    });
   };
   return {
     length: criticLength(config),

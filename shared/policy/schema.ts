@@ -135,6 +135,10 @@ export const CriticRounds = z.strictObject({
         on: z
           .enum(['maps', 'dense'])
           .describe('The last convolution’s maps, or the layer under the logits; each vector brought to norm 1.'),
+        normalise: z
+          .enum(['centred', 'standardised'])
+          .optional()
+          .describe('What is done to the layer before that, by its units’ means (and deviations) over fakes.'),
         bandwidth: z.number().min(1e-6).describe('Width of the Gaussian kernel.'),
         frequencies: Count.max(16_384),
         weight: Positive.describe('Share of the squared norm of 1, relative to the other blocks.'),
@@ -145,6 +149,15 @@ export const CriticRounds = z.strictObject({
   steps: Count.describe('Steps that train the network to tell the classes of fakes apart; it sees nothing else.'),
   batch: Count,
   lr: Positive,
+  augment: z
+    .strictObject({
+      rotate: z.number().min(0).max(180).describe('Degrees, either way.'),
+      scale: z.number().min(0).max(1).describe('s: width and height by a factor from exp(-s) to exp(s) each.'),
+      shear: z.number().min(0).max(1).describe('Pixels sideways for each pixel up, either way.'),
+      shift: z.number().min(0).max(0.5).describe('Share of the edge, either way, across and down.'),
+    })
+    .optional()
+    .describe('How far its fakes are moved about at random while it learns: an affine map for each, drawn evenly.'),
   fitSteps: Count.describe('Steps of the generator after each of these rounds, on all moments so far.'),
   lastFitSteps: Count.optional().describe('The same after the last of them; as many as after the others where absent.'),
 });

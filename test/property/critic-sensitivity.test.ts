@@ -21,6 +21,11 @@ const SHAPE = { channels: 1, size: 28 };
 const CLASSES = 3;
 const PIXELS = 28 * 28;
 const layout = criticLayout(tinyCritic, SHAPE, CLASSES);
+const standardised = {
+  ...tinyCritic,
+  blocks: tinyCritic.blocks.map((b) => ({ ...b, normalise: 'standardised' as const })),
+};
+const longer = criticLayout(standardised, SHAPE, CLASSES);
 const featuresOf = (parameters: Float32Array) => criticFeatures(tinyCritic, SHAPE, CLASSES, 'seed 1', parameters);
 
 let engine: Engine;
@@ -30,13 +35,14 @@ beforeAll(async () => {
 afterAll(() => engine.dispose());
 
 /** Weights a coordinator might choose to break the bound: at the limit, all alike, all zero, of wild scales. */
-const hostile: Record<string, Float32Array> = {
-  'at the limit': new Float32Array(layout.length).fill(MAX_CRITIC_PARAMETER),
-  'at the limit, either sign': uniform(1, layout.length).map((u) => (u < 0 ? -1 : 1) * MAX_CRITIC_PARAMETER),
-  zero: new Float32Array(layout.length),
-  tiny: uniform(2, layout.length).map((u) => u * 1e-30),
-  'of many scales': uniform(3, layout.length).map((u, i) => u * 10 ** ((i % 40) - 38)),
-};
+const hostileOf = (length: number): Record<string, Float32Array> => ({
+  'at the limit': new Float32Array(length).fill(MAX_CRITIC_PARAMETER),
+  'at the limit, either sign': uniform(1, length).map((u) => (u < 0 ? -1 : 1) * MAX_CRITIC_PARAMETER),
+  zero: new Float32Array(length),
+  tiny: uniform(2, length).map((u) => u * 1e-30),
+  'of many scales': uniform(3, length).map((u, i) => u * 10 ** ((i % 40) - 38)),
+});
+const hostile = hostileOf(layout.length);
 
 const patient = fc.record({
   level: fc.oneof(
@@ -86,24 +92,31 @@ test.each(Object.entries(hostile))('one patient moves the sum by at most 1 under
   await moves(featuresOf(parameters));
 });
 
-test('the widest critic of the largest images stays finite at the limit', () => {
-  const config = {
-    ...tinyCritic,
-    width: 128,
-    blocks: [{ on: 'dense' as const, bandwidth: 1e-6, frequencies: 2, weight: 1 }],
-  };
-  const shape = { channels: 3, size: 64 };
-  const wide = criticLayout(config, shape, 1);
-  const set = criticFeatures(config, shape, 1, 's', new Float32Array(wide.length).fill(MAX_CRITIC_PARAMETER));
-  const rows = tf.tidy(() => {
-    const constants = Object.fromEntries(
-      Object.entries(set.constants).map(([k, c]) => [k, tf.tensor(c.values, [...c.shape])]),
-    );
-    return [...set.embed(tf.ones([1, 3, 64, 64]), constants).dataSync()];
-  });
-  expect(Math.abs(Math.hypot(...rows) - 1)).toBeLessThan(1e-4);
-  expect(criticLength(config)).toBe(rows.length);
-});
+test.each(Object.entries(hostileOf(longer.length)))(
+  'nor where layers are standardised, by weights and statistics %s',
+  async (_, parameters) => {
+    await moves(criticFeatures(standardised, SHAPE, CLASSES, 'seed 1', parameters));
+  },
+);
+
+test.each([undefined, 'standardised'] as const)(
+  'the widest critic of the largest images stays finite at the limit: %s',
+  (normalise) => {
+    const block = { on: 'dense' as const, normalise, bandwidth: 1e-6, frequencies: 2, weight: 1 };
+    const config = { ...tinyCritic, width: 128, blocks: [block, { ...block, on: 'maps' as const }] };
+    const shape = { channels: 3, size: 64 };
+    const wide = criticLayout(config, shape, 1);
+    const set = criticFeatures(config, shape, 1, 's', new Float32Array(wide.length).fill(MAX_CRITIC_PARAMETER));
+    const rows = tf.tidy(() => {
+      const constants = Object.fromEntries(
+        Object.entries(set.constants).map(([k, c]) => [k, tf.tensor(c.values, [...c.shape])]),
+      );
+      return [...set.embed(tf.ones([1, 3, 64, 64]), constants).dataSync()];
+    });
+    expect(Math.abs(Math.hypot(...rows) - 1)).toBeLessThan(1e-4);
+    expect(criticLength(config)).toBe(rows.length);
+  },
+);
 
 test('positive control: features that skip the division by the norm break the bound only where the clip is gone', async () => {
   const honest = featuresOf(hostile['at the limit']);
@@ -139,6 +152,11 @@ test('such weights are refused, and so are others of the wrong size', async () =
   expect(await refusalOf(() => checkCritic(new Float32Array(layout.length + 1), layout))).toMatch(/^PARAMETER_INVALID/);
   expect(await refusalOf(() => featuresOf(at(0, NaN)))).toMatch(/^PARAMETER_INVALID/);
   expect(() => checkCritic(at(0, MAX_CRITIC_PARAMETER), layout)).not.toThrow();
+  // A critic without its statistics, where the policy has them; and one of them beyond the limit.
+  expect(await refusalOf(() => checkCritic(new Float32Array(layout.length), longer))).toMatch(/^PARAMETER_INVALID/);
+  const scaled = new Float32Array(longer.length);
+  scaled[longer.length - 1] = 2 * MAX_CRITIC_PARAMETER;
+  expect(await refusalOf(() => checkCritic(scaled, longer))).toMatch(/^PARAMETER_INVALID/);
 });
 
 test('an image’s features do not depend on its neighbours, and each round looks along new directions', () => {

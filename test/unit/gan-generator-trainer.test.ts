@@ -13,7 +13,7 @@ import { PlainNet } from '../../shared/gan/plain-net.ts';
 import { openGan } from '../../shared/gan/registry.ts';
 import { Sampler } from '../../shared/gan/sampler.ts';
 import { encodeState } from '../../shared/gan/state-bytes.ts';
-import { checkCritic, criticLayout, criticLength, criticNetwork } from '../../shared/moments/critic.ts';
+import { checkCritic, criticFeatures, criticLayout, criticLength, criticNetwork } from '../../shared/moments/critic.ts';
 import { rateFactor } from '../../shared/policy/training.ts';
 import { ganConfigOf } from '../../shared/policy/views.ts';
 import { MomentSummer, momentImages } from '../../shared/moments/embedding.ts';
@@ -299,6 +299,77 @@ test('a critic learns to tell the classes of fakes apart', async () => {
   expect(await share(await trainCritic({ ...training, steps: 150, lr: 0.003 }, zero))).toBeGreaterThan(0.9);
   // Control: one that learns nothing knows nothing.
   expect(await share(await trainCritic({ ...training, lr: 1e-9 }, zero))).toBeLessThan(0.6);
+});
+
+test('a critic knows the means and deviations of its layers over fakes, where its blocks ask for them', async () => {
+  const policy = tinyPolicy();
+  const gan = openGan(ganConfigOf(policy));
+  const zero = initialise(gan.generator.layout, 'test');
+  const [maps, dense] = tinyCritic.blocks;
+  const asking = {
+    ...tinyCritic,
+    blocks: [
+      { ...maps, normalise: 'standardised' as const },
+      { ...dense, normalise: 'centred' as const },
+    ],
+  };
+  const training = { engine, gan, distribution: [1 / 3, 1 / 3, 1 / 3], seed: 'test' };
+  const plain = await trainCritic({ ...training, ...tinyCritic }, zero);
+  const critic = await trainCritic({ ...training, ...asking }, zero);
+  // The same network, and behind it the statistics.
+  expect(critic.subarray(0, plain.length)).toEqual(plain);
+  const { entries, length } = criticLayout(asking, SHAPE, 3);
+  expect(critic).toHaveLength(length);
+  expect(entries.slice(-3).map(({ name, shape }) => [name, ...shape])).toEqual([
+    ['maps.mean', 8 * 49],
+    ['maps.scale', 8 * 49],
+    ['dense.mean', 16],
+  ]);
+
+  const fakes = drawFakeInputs(600, 4, [1 / 3, 1 / 3, 1 / 3], 'others');
+  const sampler = await Sampler.open(engine, gan, 600, 'batch');
+  const images = tf.tensor4d(await sampler.images(zero, fakes), [600, 1, 28, 28]);
+  await sampler.dispose();
+  const of = (name: string) => {
+    const { offset, size } = entries.find((e) => e.name === name)!;
+    return critic.subarray(offset, offset + size);
+  };
+  const net = new PlainNet(Object.fromEntries(entries.map((e) => [e.name, tf.tensor(of(e.name), [...e.shape])])));
+  const layers = criticNetwork(net, tf.transpose(images, [0, 2, 3, 1]), 3, tinyCritic.width);
+  for (const layer of ['maps', 'dense'] as const) {
+    const { mean, variance } = tf.moments(layers[layer], 0);
+    const [means, deviations] = [mean.dataSync(), tf.sqrt(variance).dataSync()];
+    const found = of(`${layer}.mean`);
+    means.forEach((m, j) => expect(Math.abs(m - found[j])).toBeLessThan(0.3 * deviations[j] + 1e-3));
+    if (layer === 'maps')
+      of('maps.scale').forEach((s, j) => {
+        const deviation = Math.max(0.01, deviations[j]);
+        expect(s).toBeLessThanOrEqual(100);
+        expect(1 / s / deviation).toBeGreaterThan(0.7);
+        expect(1 / s / deviation).toBeLessThan(1.4);
+      });
+  }
+  // What they are for: features of raw layers have much of their length in common, whatever the image.
+  const common = (parameters: Float32Array, config: typeof asking | typeof tinyCritic) => {
+    const features = criticFeatures(config, SHAPE, 3, 's', parameters);
+    const constants = Object.fromEntries(
+      Object.entries(features.constants).map(([k, c]) => [k, tf.tensor(c.values, [...c.shape])]),
+    );
+    const x = tf.slice(images, [0, 0, 0, 0], [200, 1, 28, 28]);
+    return tf.sum(tf.square(tf.mean(features.embed(x, constants), 0))).dataSync()[0];
+  };
+  expect(common(critic, asking)).toBeLessThan(0.5 * common(plain, tinyCritic));
+});
+
+test('a critic learns from fakes that were moved about, where the policy says so', async () => {
+  const policy = tinyPolicy();
+  const gan = openGan(ganConfigOf(policy));
+  const zero = initialise(gan.generator.layout, 'test');
+  const training = { engine, gan, ...tinyCritic, distribution: [1 / 3, 1 / 3, 1 / 3], seed: 'test' };
+  const still = await trainCritic(training, zero);
+  const moved = { rotate: 20, scale: 0.2, shear: 0.2, shift: 0.1 };
+  expect(await trainCritic({ ...training, augment: moved }, zero)).not.toEqual(still);
+  expect(await trainCritic({ ...training, augment: { rotate: 0, scale: 0, shear: 0, shift: 0 } }, zero)).toEqual(still);
 });
 
 test('a policy without a moment round fits none', async () => {
