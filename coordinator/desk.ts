@@ -38,7 +38,7 @@ import { pageOfLog } from './log-desk.ts';
 import { rosterBlob } from './roster-blob.ts';
 import { phaseBlob } from './phase-blobs.ts';
 import { countedAnswers, settleNow } from './round.ts';
-import { discriminatorBlob } from './pooled-round.ts';
+import { discriminatorBlob } from './discriminators.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';
 import { WaitingQuestions } from './waiting-questions.ts';

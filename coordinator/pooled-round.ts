@@ -4,17 +4,17 @@
  * function finds in the store how far it had come: the whole may be killed at any instruction and called again, and no
  * sum is applied twice.
  */
-import { createHash } from 'node:crypto';
 import type { PhaseResult, StepSum } from '../shared/aggregation/aggregation.ts';
-import { sha256Hex, sumDigest } from '../shared/audit/canonical.ts';
+import { sumDigest } from '../shared/audit/canonical.ts';
 import { FedError } from '../shared/errors.ts';
-import type { BlobStore } from '../shared/protocol/blob-store.ts';
 import { kindOfRound } from '../shared/protocol/terms.ts';
 import { closePooledRound, stepApplied, stepsTaken } from './core/pooled-state.ts';
-import { type FakesStep, type PooledTrainer, pooledTrainerOf } from './core/pooled-trainer.ts';
+import { type FakesStep, pooledTrainerOf } from './core/pooled-trainer.ts';
 import type { Decision } from './core/round-state.ts';
 import { stepsAfter } from './core/step-schedule.ts';
+import { forgetDiscriminator, loadDiscriminator, storeDiscriminator } from './discriminators.ts';
 import { forgetGenerator, loadGeneratorState, storeGenerator } from './generators.ts';
+import { PooledAhead } from './pooled-ahead.ts';
 import type { RoundParts } from './round.ts';
 import type { DiscriminatorRecord, GeneratorRecord, RoundRecord, RunRecord, Tx } from './store/store.ts';
 
@@ -30,43 +30,6 @@ export interface PhaseTools {
     also?: (tx: Tx) => Promise<void>,
   ) => Promise<RoundRecord>;
   readonly commit: (p: RoundParts, tx: Tx, decision: Decision) => Promise<void>;
-}
-
-/**
- * A blob's name; `total` counts the steps of the run. It holds the state, which begins with the weights that sites
- * download: one file, so one sync of the disk lies between a sum and the next step.
- */
-export const discriminatorBlob = (runId: string, total: number): string =>
-  `d.${runId}.${String(total).padStart(8, '0')}`;
-
-/** Guarantee: durable when it resolves. */
-async function storeDiscriminator(
-  { blobs, receiver, runId }: RoundParts,
-  trainer: PooledTrainer,
-  state: Uint8Array,
-  at: Pick<DiscriminatorRecord, 'round' | 'attempt' | 'steps' | 'total'>,
-): Promise<DiscriminatorRecord> {
-  const durable = blobs.put(discriminatorBlob(runId, at.total), state);
-  // The processor is free while the disk is waited for; a failure is heard of below all the same.
-  durable.catch(() => undefined);
-  const weights = state.subarray(0, trainer.discriminatorWeights(state).byteLength);
-  const hash = createHash('sha256').update(weights);
-  const ofWeights = { sha256: hash.copy().digest('hex'), bytes: weights.length };
-  const ofState = { sha256: hash.update(state.subarray(weights.length)).digest('hex'), bytes: state.length };
-  receiver.expect(ofWeights.sha256, weights);
-  await durable;
-  return { ...at, state: ofState, weights: ofWeights };
-}
-
-async function loadDiscriminator(blobs: BlobStore, runId: string, of: DiscriminatorRecord): Promise<Uint8Array> {
-  const name = discriminatorBlob(runId, of.total);
-  const bytes = await blobs.read(name, 0, of.state.bytes);
-  if (sha256Hex(bytes) !== of.state.sha256) throw new FedError('STORE_CORRUPT', `${name} does not match its hash`);
-  return bytes;
-}
-
-async function forgetDiscriminator({ blobs, runId }: RoundParts, total: number): Promise<void> {
-  if (total >= 0) await blobs.delete(discriminatorBlob(runId, total));
 }
 
 /** Makes the discriminator of a run that has none yet, before its first pooled round is planned; else nothing. */
@@ -104,7 +67,7 @@ interface Summed {
 
 /** Phase after phase until the last step's sum is in the discriminator. */
 async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): Promise<Summed | null> {
-  const work = new Ahead(p, opened);
+  const work = new PooledAhead(p, opened);
   let kept = 0;
   for (let record = opened; ;) {
     // The fakes' part is worked out while the sites work out theirs.
@@ -137,76 +100,20 @@ async function sumSteps(p: RoundParts, opened: RoundRecord, tools: PhaseTools): 
   }
 }
 
-/** The discriminator of now with its fakes' part, each worked out once. */
-class Ahead {
-  readonly #p: RoundParts;
-  readonly #plan: RoundRecord['plan'];
-  readonly #trainer: PooledTrainer;
-  #at: { record: DiscriminatorRecord; state: Uint8Array } | null = null;
-  /** The same in all steps of a round. */
-  #generator: { sha256: string; state: Uint8Array } | null = null;
-  #now: Promise<{ record: DiscriminatorRecord; state: Uint8Array; fakes: FakesStep }> | null = null;
-  #chores: () => Promise<void> = async () => undefined;
-
-  constructor(p: RoundParts, { plan }: RoundRecord) {
-    this.#p = p;
-    this.#plan = plan;
-    this.#trainer = pooledTrainerOf(p.trainer);
-  }
-  /** Begins the fakes' part when all these sites have the discriminator; if one never fetches it, the sum begins it. */
-  async beginWith(sites: readonly string[]): Promise<void> {
-    if (this.#now !== null) return;
-    const record = this.#at?.record ?? (await runOf(this.#p)).discriminator;
-    if (record !== undefined) this.#p.served.whenAll(record.weights.sha256, sites, () => void this.fakes());
-  }
-  fakes() {
-    this.#now ??= this.#load();
-    this.#now.catch(() => undefined);
-    return this.#now;
-  }
-  /** The discriminator has moved on; its bytes are at hand. */
-  moved(record: DiscriminatorRecord, state: Uint8Array): void {
-    this.#at = { record, state };
-    this.#now = null;
-  }
-  /** What can wait until the sites compute, and is done before the next sum is applied. */
-  beforeNext(chores: () => Promise<void>): void {
-    this.#chores = chores;
-  }
-  /** Does what has waited: also where the attempt is void, and there are no next fakes. */
-  async finish(): Promise<void> {
-    const chores = this.#chores;
-    this.#chores = async () => undefined;
-    await chores();
-  }
-  async #load() {
-    const { store, blobs, runId } = this.#p;
-    const { run, generator } = await store.transaction(async (tx) => {
-      const of = await tx.run(runId);
-      return { run: of, generator: of === null ? null : await tx.generator(runId, of.round) };
-    });
-    const record = run?.discriminator;
-    if (record === undefined || generator === null)
-      throw new FedError('STORE_CORRUPT', `run ${runId} has no discriminator`);
-    const kept = this.#at?.record.state.sha256 === record.state.sha256 ? this.#at.state : null;
-    const state = kept ?? (await loadDiscriminator(blobs, runId, record));
-    const { sha256 } = generator.state;
-    if (this.#generator?.sha256 !== sha256)
-      this.#generator = { sha256, state: await loadGeneratorState(blobs, runId, generator) };
-    const fakes = await this.#trainer.fakesStep(state, this.#generator.state, this.#plan);
-    // Only now: files that go keep the disk busy while sites that share it write down what they pay.
-    await this.finish();
-    return { record, state, fakes };
-  }
-}
-
 /** One optimiser step on an opened sum; durable, and nothing refers to it yet. Null when it was applied before. */
-async function applyStep(p: RoundParts, { plan }: RoundRecord, { index, sum, contributors }: StepSum, work: Ahead) {
+async function applyStep(
+  p: RoundParts,
+  { plan }: RoundRecord,
+  { index, sum, contributors }: StepSum,
+  work: PooledAhead,
+) {
   const run = await runOf(p);
-  if (stepsTaken(run.discriminator, plan) > index) return null;
-  if (stepsTaken(run.discriminator, plan) !== index || index >= plan.discriminatorSteps)
+  const now = run.discriminator;
+  if (now === undefined) throw new FedError('STORE_CORRUPT', `run ${p.runId} has no discriminator`);
+  if (stepsTaken(now, plan) > index) return null;
+  if (stepsTaken(now, plan) !== index || index >= plan.discriminatorSteps)
     throw new FedError('STORE_CORRUPT', `step ${index} of round ${plan.round}.${plan.attempt} out of order`);
-  const { record, state, fakes } = await work.fakes();
+  const { record, state, fakes } = await work.on(now);
   const trainer = pooledTrainerOf(p.trainer);
   const after = await trainer.stepDiscriminator(state, plan, sum, contributors, fakes);
   const at = { round: plan.round, attempt: plan.attempt, steps: index + 1, total: record.total + 1 };
