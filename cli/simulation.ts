@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Coordinator, newRunId } from '../coordinator/coordinator.ts';
+import { isForGood } from '../coordinator/core/standing.ts';
 import type { CoordinatorEvent } from '../coordinator/events.ts';
 import type { GanGeneratorTrainer, GeneratorState } from '../coordinator/gan-generator-trainer.ts';
 import { type GateVerdict, verdictOf } from '../coordinator/gate-verdict.ts';
@@ -73,7 +74,8 @@ const Identity = z.strictObject({
 
 /**
  * Runs to the end, or goes on with the run of the folder.
- * @throws {FedError} POLICY_MISMATCH when the folder belongs to another policy or to other sites.
+ * @throws {FedError} POLICY_MISMATCH when the folder belongs to another policy or to other sites; ROUND_VOID where so many
+ *   declined for good that no round can open, as after an interruption that was paid for, with no entry to spare.
  */
 export async function simulate(o: SimulationOptions): Promise<SimulationResult> {
   mkdirSync(o.folder, { recursive: true });
@@ -84,6 +86,7 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
   const blobs = new FileBlobStore(paths.blobs);
   const trainer = openTrainer(o.engine, o.policy);
   const epsilon = new Map<string, number>();
+  const leavers = new Leavers(o.sites.size, o.policy.aggregation.minSites);
   const coordinator = new Coordinator({
     policy: o.policy,
     runId,
@@ -94,6 +97,7 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
     roster: () => roster,
     similarity: (...args) => candidateSimilarity(o.engine, o.policy, ...args),
     onEvent: (event) => {
+      if (event.kind === 'declined') leavers.declined(event.siteId, event.code);
       if (event.kind === 'epsilon') epsilon.set(event.statement.siteId, event.statement.epsilon ?? Infinity);
       o.onEvent?.(event);
     },
@@ -129,7 +133,7 @@ export async function simulate(o: SimulationOptions): Promise<SimulationResult> 
       agents.push(agent);
     }
     const sites = agents.map((agent) => agent.run());
-    await Promise.race([coordinator.run(), failureOf(sites)]);
+    await Promise.race([coordinator.run(), failureOf(sites), leavers.tooMany]);
     await Promise.all(sites);
     const generator = await currentGenerator(store, blobs, runId, trainer);
     const log = await wholeLog(store, runId);
@@ -223,6 +227,31 @@ const gateInTurn = (c: GateComputation, turns: Turns): GateComputation => ({
   draw: (...args) => turns.take(() => c.draw(...args)),
   words: (...args) => turns.take(() => c.words(...args)),
 });
+
+/** Who has said no for good, and what that leaves. In a simulation nobody starts an agent again: nothing can change it. */
+class Leavers {
+  readonly #gone = new Map<string, string>();
+  readonly #sites: number;
+  readonly #least: number;
+  #reject: (error: FedError) => void = () => undefined;
+  /** Rejects when too few are left for a round; never resolves. */
+  readonly tooMany: Promise<never>;
+
+  constructor(sites: number, least: number) {
+    [this.#sites, this.#least] = [sites, least];
+    this.tooMany = new Promise((_, reject) => (this.#reject = reject));
+    this.tooMany.catch(() => undefined);
+  }
+  declined(siteId: string, code: string): void {
+    if (!isForGood(code)) return;
+    this.#gone.set(siteId, code);
+    const left = this.#sites - this.#gone.size;
+    if (left >= this.#least) return;
+    const who = [...this.#gone].map(([id, why]) => `${id} (${why})`).sort();
+    const detail = `no round can open: ${who.join(', ')} declined for good, ${left} of at least ${this.#least} sites are left`;
+    this.#reject(new FedError('ROUND_VOID', detail));
+  }
+}
 
 /** Rejects when one of these does; never resolves. */
 const failureOf = (all: readonly Promise<unknown>[]): Promise<never> =>

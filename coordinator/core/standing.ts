@@ -67,4 +67,4 @@ export function standingAfterRestart(site: SiteRecord): SiteRecord {
   return site.standing === 'declined' ? { ...site, standing: 'missed' } : site;
 }
 
-const isForGood = (code: string): boolean => !(code in ERRORS) || ERRORS[code as ErrorCode].retry === 'never';
+export const isForGood = (code: string): boolean => !(code in ERRORS) || ERRORS[code as ErrorCode].retry === 'never';

@@ -144,6 +144,27 @@ test('a site that fails ends the run with its reason, and the next call goes on 
   expect(readdirSync(folder).sort()).toEqual(expect.arrayContaining(['simulation.json', 'sites']));
 });
 
+test('a run that was interrupted after it had paid, with nothing to spare, says so where it used to wait for ever', async () => {
+  const policy = tinyPolicy();
+  const folder = newFolder();
+  let broken = true;
+  const fragile: Engine = {
+    ...engine,
+    name: engine.name,
+    dispose: async () => undefined,
+    async compile(name, fn, inputs) {
+      if (broken && name === 'moment-sums') throw new Error('the power went');
+      return engine.compile(name, fn, inputs);
+    },
+  };
+  const run = () => simulate({ policy, sites: sitesOf(2), engine: fragile, folder });
+  await expect(run()).rejects.toThrow('the power went');
+  broken = false;
+  const refused = await refusalOf(run);
+  expect(refused).toMatch(/^ROUND_VOID/);
+  expect(refused).toMatch(/site-1 \(BUDGET_EXHAUSTED\).* declined for good, \d of at least 2 sites are left/);
+});
+
 /** Share of each class's images that lie nearest to their own class's mean in `reference`. [classes] */
 function nearestMeanAgreement(images: LabelledImages, reference: LabelledImages): number[] {
   const d = reference.channels * reference.size ** 2;
