@@ -33,12 +33,9 @@ import type { Decision } from './core/round-state.ts';
 import { standingAfterRestart } from './core/standing.ts';
 import { noteEpsilon, readEpsilon } from './epsilon-desk.ts';
 import { gateWork, takeGateAnswer } from './gate-desk.ts';
-import { candidateBlob, generatorBlob } from './generators.ts';
 import { pageOfLog } from './log-desk.ts';
-import { rosterBlob } from './roster-blob.ts';
-import { phaseBlob } from './phase-blobs.ts';
+import { readableBy } from './readable.ts';
 import { countedAnswers, settleNow } from './round.ts';
-import { discriminatorBlob } from './discriminators.ts';
 import type { RoundParts } from './round.ts';
 import type { RoundRecord, Tx } from './store/store.ts';
 import { WaitingQuestions } from './waiting-questions.ts';
@@ -123,31 +120,10 @@ export class Desk {
     return record.plan.scheme === 'clear' ? 4 * length : 16 * length + UPLOAD_OVERHEAD;
   }
 
-  /**
-   * For the tensor receiver: every site may read the weights of the generator and of the pooled discriminator of now, the
-   * critic of the next moment round and the roster of the latest plan; the participants of the open phase what it shows;
-   * those whom the release gate asks, its candidate; and nothing else.
-   */
-  async readable(siteId: string, sha256: string): Promise<Readable | null> {
-    const { runId, store } = this.#p;
-    const { now, latest, discriminator, gate } = await store.transaction(async (tx) => {
-      const run = await tx.run(runId);
-      return {
-        now: run === null ? null : await tx.generator(runId, run.round),
-        latest: await tx.latestRound(runId),
-        discriminator: run?.discriminator,
-        gate: run?.gate,
-      };
-    });
-    if (latest?.plan.roster.sha256 === sha256) return rosterBlob(sha256);
-    if (discriminator?.weights.sha256 === sha256)
-      return { name: discriminatorBlob(runId, discriminator.total), bytes: discriminator.weights.bytes };
-    // What a phase shows is for those who take part in it.
-    if (latest?.status === 'collecting' && latest.blob?.sha256 === sha256 && latest.participants.includes(siteId))
-      return phaseBlob(sha256);
-    if (gate?.candidate.releasedSha256 === sha256 && gate.asked.includes(siteId)) return candidateBlob(runId);
-    if (now?.critic?.sha256 === sha256) return generatorBlob(runId, now.round, 'critic');
-    return now?.weights.sha256 === sha256 ? generatorBlob(runId, now.round, 'weights') : null;
+  /** For the tensor receiver. */
+  readable(siteId: string, sha256: string): Promise<Readable | null> {
+    this.#along.asked(siteId, sha256);
+    return readableBy(this.#p, siteId, sha256);
   }
 
   async #next(siteId: string, { session, waitMs = 0, along }: SiteNext): Promise<NextReply> {

@@ -24,7 +24,10 @@ export async function storeDiscriminator(
   const durable = blobs.put(discriminatorBlob(runId, at.total), state);
   // The processor is free while the disk is waited for; a failure is heard of below all the same.
   durable.catch(() => undefined);
-  const weights = state.subarray(0, trainer.discriminatorWeights(state).byteLength);
+  const first = trainer.discriminatorWeights(state);
+  const weights = state.subarray(0, first.byteLength);
+  if (Buffer.compare(weights, new Uint8Array(first.buffer, first.byteOffset, first.byteLength)) !== 0)
+    throw new FedError('STORE_CORRUPT', 'a discriminator’s state does not begin with its weights');
   const hash = createHash('sha256').update(weights);
   const ofWeights = { sha256: hash.copy().digest('hex'), bytes: weights.length };
   const ofState = { sha256: hash.update(state.subarray(weights.length)).digest('hex'), bytes: state.length };

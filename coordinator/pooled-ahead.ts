@@ -40,8 +40,8 @@ export class PooledAhead {
    * store says so, sets off the fakes of what the store then names; a step on those would take back the step before it.
    */
   async on({ state }: DiscriminatorRecord) {
-    const begun = await this.fakes().catch(() => null);
-    if (begun?.record.state.sha256 === state.sha256) return begun;
+    const begun = await this.fakes();
+    if (begun.record.state.sha256 === state.sha256) return begun;
     this.#now = null;
     return this.fakes();
   }

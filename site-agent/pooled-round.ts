@@ -5,9 +5,9 @@
  * coordinator's: the discriminator is made of opened sums and hides nothing any more.
  *
  * A share is never used in two attempts. Under a masking scheme a coordinator could otherwise open the same share in two
- * sums and learn from their difference; a new share has new patients, new noise, and an entry of its own. A step is paid
- * for while its discriminator is on the way, once, however often that has to be asked for. So entries exceed steps by the
- * kills and by the attempts that fell void, or were declined, after a step was paid for.
+ * sums and learn from their difference; a new share has new patients, new noise, and an entry of its own. So entries
+ * exceed steps by the kills and by the attempts that fell void after a share was made. A discriminator that never comes, or
+ * is refused, costs none.
  *
  * Under a scheme that masks, a share itself is never on the disk. It stays in memory until its answer is in the outbox: a scheme that fails, or a
  * coordinator that sends it nonsense, gets the same share again and costs no second entry. Killed in between, the site
@@ -18,7 +18,6 @@ import type { PrivacyEvent } from '../shared/dp/event.ts';
 import { FedError } from '../shared/errors.ts';
 import type { RoundPlan } from '../shared/protocol/plan.ts';
 import type { TensorRef } from '../shared/protocol/round-messages.ts';
-import { turn } from '../shared/turn.ts';
 import type { SiteParts, Work } from './round.ts';
 import type { StoredAnswer } from './shell/outbox.ts';
 
@@ -33,22 +32,9 @@ export interface SiteTools {
   readonly send: (p: SiteParts, plan: RoundPlan, phase: number, stored: StoredAnswer | null) => Promise<boolean>;
 }
 
-/** The share of the step that is being answered, as it was first made; and which step is paid for and not begun. */
+/** The share of the step that is being answered, as it was first made. */
 export class FreshShare {
   #at: { readonly name: string; readonly share: Int32Array } | null = null;
-  #paid: string | null = null;
-
-  isPaid(plan: RoundPlan, step: number): boolean {
-    return this.#paid === nameOf(plan, step);
-  }
-  /** Its entry is in the ledger. */
-  paid(plan: RoundPlan, step: number): void {
-    this.#paid = nameOf(plan, step);
-  }
-  /** What was paid for is about to be done: an entry pays for one share. */
-  begin(): void {
-    this.#paid = null;
-  }
 
   of(plan: RoundPlan, step: number): Int32Array | null {
     return this.#at?.name === nameOf(plan, step) ? this.#at.share : null;
@@ -85,8 +71,17 @@ export async function takePooledPhase(p: SiteParts, plan: RoundPlan, work: Work,
   }
   const sent = await tools.send(p, plan, phase, made);
   // The agent asks first what there is to do next.
-  if (sent && made !== null) setImmediate(() => scheme.waiting?.({ phase, plan, secret: made.secret }));
+  if (sent && made !== null) setImmediate(prepare, p, plan, phase, made);
   return sent;
+}
+
+/** Whatever goes wrong here is met again, and heard of, in the phase that needs it. */
+function prepare({ scheme }: SiteParts, plan: RoundPlan, phase: number, { secret }: StoredAnswer): void {
+  try {
+    scheme.waiting?.({ phase, plan, secret });
+  } catch {
+    // As said.
+  }
 }
 
 /** Steps 1 to 3 of 9: the share of one step, as it was first made in this attempt, or made now and paid for first. */
@@ -99,32 +94,11 @@ async function shareOf(p: SiteParts, plan: RoundPlan, work: Work, step: number, 
   if (!(step >= 0 && step < plan.discriminatorSteps))
     throw new FedError('POLICY_MISMATCH', `step ${step} of ${plan.discriminatorSteps}`);
   if (work.discriminator === null) throw new FedError('POLICY_MISMATCH', 'no discriminator to step on');
-  const weights = await fetchWhilePaying(p, plan, work.discriminator, step, tools);
+  const weights = await tools.fetchTensor(p, work.discriminator);
   pooled.checkDiscriminator(weights);
-  fresh.begin();
+  tools.charge(p, plan, step, computation.discriminatorEvent());
   const share = await pooled.share(weights, plan);
   fresh.keep(plan, step, share);
   p.emit({ kind: 'share', round: plan.round, step: step + 1, of: plan.discriminatorSteps });
   return share;
-}
-
-/** The ledger waits for the disk while the discriminator is on the way: neither needs the other, and the step needs both. */
-async function fetchWhilePaying(p: SiteParts, plan: RoundPlan, ref: TensorRef, step: number, tools: SiteTools) {
-  const { fresh, computation } = p;
-  const fetching = tools.fetchTensor(p, ref);
-  if (!fresh.isPaid(plan, step)) {
-    // By then the request is on its way.
-    const asked = turn();
-    fetching.catch(() => undefined);
-    await asked;
-    try {
-      tools.charge(p, plan, step, computation.discriminatorEvent());
-    } catch (error) {
-      // One download at a time: the next may be of the same discriminator.
-      await fetching.catch(() => undefined);
-      throw error;
-    }
-    fresh.paid(plan, step);
-  }
-  return fetching;
 }

@@ -4,7 +4,7 @@ import { ChainHead } from '../audit/chain.ts';
 import { LeftOutCommitment } from '../audit/left-out.ts';
 import { LogHead } from '../audit/log.ts';
 import { hashJson } from '../audit/canonical.ts';
-import { Bytes, MAX_PIECES_ALONG } from './messages.ts';
+import { Bytes, MAX_CHUNK_BYTES, MAX_PIECES_ALONG } from './messages.ts';
 import { MAX_NOTE_BYTES, Sha256Hex, SiteId } from './plan.ts';
 
 /** The purposes of the three signatures of a round that goes well; each is addressed to the whole consortium. */
@@ -49,8 +49,12 @@ export const NextReply = z.discriminatedUnion('kind', [
     generator: TensorRef.nullable(),
     /** The pooled discriminator as this phase finds it; null but in a discriminator round. */
     discriminator: TensorRef.nullable(),
-    /** Its bytes in pieces, where the site has said that they may come along and they are few: once a session. */
-    along: z.array(Bytes).min(1).max(MAX_PIECES_ALONG).optional(),
+    /** Its bytes in pieces, where the site has said that they may come along and they are few: once. */
+    along: z
+      .array(Bytes.refine((b) => b.length <= MAX_CHUNK_BYTES, 'a piece is too long'))
+      .min(1)
+      .max(MAX_PIECES_ALONG)
+      .optional(),
     /** What the phase has to show that is too large for a downlink; absent where there is nothing. */
     blob: TensorRef.optional(),
     /** Null in every round but a moment round after the first. */

@@ -4,7 +4,7 @@ import type { Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openEngine } from '../../shared/engine/open.ts';
-import type { Engine } from '../../shared/engine/program.ts';
+import { type Engine, float32 } from '../../shared/engine/program.ts';
 import {
   checkCritic,
   criticFeatures,
@@ -98,6 +98,41 @@ test.each(Object.entries(hostileOf(longer.length)))(
     await moves(criticFeatures(standardised, SHAPE, CLASSES, 'seed 1', parameters));
   },
 );
+
+test('without the clip behind them rows have norm 1, on the engine that sites run: any weights, any statistics, any mixture', async () => {
+  const [maps, dense] = tinyCritic.blocks;
+  const mixtures = [
+    standardised.blocks,
+    tinyCritic.blocks.map((b) => ({ ...b, normalise: 'centred' as const })),
+    [maps, { ...maps, normalise: 'centred' as const }, { ...maps, normalise: 'standardised' as const }, dense],
+  ];
+  const shades = [-1, 0, 1];
+  const images = Float32Array.from([
+    ...shades.flatMap((v) => [...new Float32Array(PIXELS).fill(v)]),
+    ...uniform(9, PIXELS),
+  ]);
+  const worst: number[] = [];
+  for (const blocks of mixtures) {
+    const config = { ...tinyCritic, blocks };
+    const { length } = criticLayout(config, SHAPE, CLASSES);
+    for (const parameters of Object.values(hostileOf(length))) {
+      const set = criticFeatures(config, SHAPE, CLASSES, 'seed 1', parameters);
+      const specs = Object.entries(set.constants).map(([k, c]) => [k, float32(...c.shape)] as const);
+      const program = await engine.compile(
+        'rows',
+        ({ x, ...constants }) => ({ rows: set.embed(x as Tensor4D, constants) }),
+        { x: float32(4, 1, 28, 28), ...Object.fromEntries(specs) },
+      );
+      const constants = Object.fromEntries(Object.entries(set.constants).map(([k, c]) => [k, c.values]));
+      const { rows } = await program.run({ x: images, ...constants });
+      await program.dispose();
+      for (let i = 0; i < 4; i++) worst.push(Math.hypot(...rows.subarray(i * set.length, (i + 1) * set.length)));
+    }
+  }
+  expect(worst).toHaveLength(3 * 5 * 4);
+  // Never longer, and by construction never shorter.
+  for (const norm of worst) expect(Math.abs(norm - 1)).toBeLessThan(1e-5);
+});
 
 test.each([undefined, 'standardised'] as const)(
   'the widest critic of the largest images stays finite at the limit: %s',

@@ -1,4 +1,4 @@
-/** The discriminator along with the work that names it: once a session, nothing that is not named, checked by who gets it. */
+/** The discriminator along with the work that names it: once, nothing that is not named, checked by who gets it. */
 import { expect, test } from 'vitest';
 import { Along } from '../../coordinator/along.ts';
 import { sha256Hex } from '../../shared/audit/canonical.ts';
@@ -45,7 +45,7 @@ async function desk(bytes = BYTES) {
 const piecesOf = (reply: NextReply): readonly Uint8Array[] | undefined =>
   reply.kind === 'work' ? reply.along : undefined;
 
-test('it goes once to each session of a site, and is noted only when it is on its way', async () => {
+test('it goes once to a site, whatever its session, and is noted only when it is on its way', async () => {
   const { along, noted } = await desk();
   const first = along.with('north', 'session', work(REF));
   expect(NextReply.parse(first)).toEqual(first);
@@ -57,7 +57,38 @@ test('it goes once to each session of a site, and is noted only when it is on it
   expect(noted).toEqual(['north']);
   expect(piecesOf(along.with('north', 'session', work(REF)))).toBeUndefined();
   expect(piecesOf(along.with('south', 'session', work(REF)))).toHaveLength(3);
-  expect(piecesOf(along.with('north', 'another session', work(REF)))).toHaveLength(3);
+  expect(piecesOf(along.with('north', 'another session', work(REF)))).toBeUndefined();
+});
+
+test('a site that asks for what went along has lost it: nothing else goes along until its agent is started again', async () => {
+  const store = new MemoryBlobStore();
+  const receiver = new TensorReceiver({ store, clock: new ManualClock(), allow: () => 0, readable: () => null });
+  const along = new Along(receiver, { note: () => undefined });
+  let n = 0;
+  const next = () => {
+    const bytes = Uint8Array.of(n++);
+    receiver.expect(sha256Hex(bytes), bytes);
+    return { sha256: sha256Hex(bytes), bytes: 1 };
+  };
+  const goes = (siteId: string, session: string, ref: typeof REF) =>
+    piecesOf(along.with(siteId, session, work(ref))) !== undefined;
+  const first = next();
+  expect([goes('north', 'a', first), goes('south', 's', first)]).toEqual([true, true]);
+  // Of something else, or by somebody it did not go to: nothing was lost.
+  along.asked('north', sha256Hex('another'));
+  along.asked('west', first.sha256);
+  const second = next();
+  expect([goes('north', 'a', second), goes('west', 'w', second)]).toEqual([true, true]);
+  along.asked('north', second.sha256);
+  const third = next();
+  expect([goes('north', 'a', third), goes('south', 's', third)]).toEqual([false, true]);
+  expect(goes('north', 'b', third)).toBe(true);
+});
+
+test('a piece longer than a chunk is refused', () => {
+  const reply = { ...work(REF), along: [new Uint8Array(MAX_CHUNK_BYTES + 1)] };
+  expect(NextReply.safeParse(reply).success).toBe(false);
+  expect(NextReply.safeParse({ ...reply, along: [new Uint8Array(MAX_CHUNK_BYTES)] }).success).toBe(true);
 });
 
 test('nothing goes along that the reply does not name, that is not at hand, or that is large', async () => {

@@ -1,13 +1,26 @@
 /** What a site works out while it waits: it sends the same bytes as without, and nothing that was made for something else. */
 import { createHash } from 'node:crypto';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { addMasks } from '../../shared/aggregation/secagg/mask.ts';
+import type * as MaskModule from '../../shared/aggregation/secagg/mask.ts';
 import type { Mask } from '../../shared/aggregation/secagg/mask.ts';
 import { type MaskedStep, MasksAhead } from '../../shared/aggregation/secagg/masks-ahead.ts';
 import { decodeSecret, SecretMemory } from '../../shared/aggregation/secagg/secret.ts';
 import type { RandomBytes } from '../../shared/random.ts';
+import { turn } from '../../shared/turn.ts';
 import { pooledPolicy } from '../support/pooled-rig.ts';
 import { LENGTH, play, sceneOf } from '../support/secagg-rig.ts';
+
+/** Every vector that masks were added to. */
+const summed = vi.hoisted((): Uint32Array[] => []);
+vi.mock('../../shared/aggregation/secagg/mask.ts', async (original) => {
+  const real = await original<typeof MaskModule>();
+  const addMasks: typeof real.addMasks = (values, masks) => {
+    summed.push(values);
+    real.addMasks(values, masks);
+  };
+  return { ...real, addMasks };
+});
 
 const seedOf = (name: string): Uint8Array => createHash('sha256').update(name).digest();
 const MASKS: Mask[] = [
@@ -76,6 +89,32 @@ test('a secret is read from its bytes, and from no others', () => {
   expect(memory.read(kept)).toEqual(decodeSecret(kept));
   // An outbox that says otherwise is believed.
   expect(memory.read(bytes).sites).toEqual(['a']);
+  memory.forget();
+  expect(memory.recent(kept)).toBeNull();
+});
+
+test('masks that are not used are overwritten: made for something else, begun anew, or let go', async () => {
+  const settled = async () => {
+    for (let i = 0; i < 10; i++) await turn();
+  };
+  const begun = async (then: (ahead: MasksAhead) => Promise<unknown> | void) => {
+    const ahead = new MasksAhead();
+    await ahead.add(valuesOf(), STEP, () => []);
+    summed.length = 0;
+    ahead.begin(STEP, () => MASKS);
+    await settled();
+    const [total] = summed;
+    expect(total.some((word) => word !== 0)).toBe(true);
+    await then(ahead);
+    await settled();
+    return total.every((word) => word === 0);
+  };
+  expect(await begun((ahead) => ahead.add(valuesOf(), { ...STEP, step: 4 }, () => []))).toBe(true);
+  expect(await begun((ahead) => ahead.add(valuesOf(), STEP, () => []))).toBe(true);
+  expect(await begun((ahead) => ahead.begin({ ...STEP, step: 4 }, () => []))).toBe(true);
+  expect(await begun((ahead) => ahead.forget())).toBe(true);
+  // Control: left alone they are there.
+  expect(await begun(() => undefined)).toBe(false);
 });
 
 const STEPS = 3;

@@ -2,7 +2,6 @@
 import { expect, test } from 'vitest';
 import { FedError } from '../../shared/errors.ts';
 import type { RoundPlan } from '../../shared/protocol/plan.ts';
-import { turn } from '../../shared/turn.ts';
 import { FreshShare, type SiteTools, takePooledPhase, type ToSeal } from '../../site-agent/pooled-round.ts';
 import type { SiteParts, Work } from '../../site-agent/round.ts';
 import type { StoredAnswer } from '../../site-agent/shell/outbox.ts';
@@ -94,47 +93,34 @@ test('the next step and the next attempt have shares of their own, each paid for
   expect(sealed.map(([value]) => value)).toEqual([1, 2, 3, 4]);
 });
 
-test('a step is paid for while its discriminator is on the way, and before anything is computed', async () => {
+test('a step is paid for when its discriminator is there and checked, and before anything is computed', async () => {
   const did: string[] = [];
-  const { promise, resolve } = Promise.withResolvers<Float32Array<ArrayBuffer>>();
-  const { take } = site(0, true, { did, fetch: () => promise });
-  const taken = take(0, 0);
-  await turn();
-  await turn();
-  expect(did).toEqual(['ask', 'charge']);
-  resolve(new Float32Array(1));
-  await taken;
-  expect(did).toEqual(['ask', 'charge', 'have', 'share']);
+  const { take } = site(0, true, { did, check: () => void did.push('check') });
+  await take(0, 0);
+  expect(did).toEqual(['ask', 'have', 'check', 'charge', 'share']);
 });
 
-test('a discriminator that has to be asked for again costs no second entry, and the next attempt its own', async () => {
+test('a discriminator that is lost on its way or refused costs nothing, however often it is tried', async () => {
   let lost = 2;
   const fetch = async () => {
     if (lost-- > 0) throw new FedError('LINK_LOST', 'on its way');
     return new Float32Array(1);
   };
-  const { charged, sealed, take } = site(0, true, { fetch });
-  expect(await codeOf(take(0, 0))).toBe('LINK_LOST');
-  expect(await codeOf(take(0, 0))).toBe('LINK_LOST');
-  expect([charged, sealed]).toEqual([['3.0 step 0'], []]);
+  let sound = false;
+  const check = () => {
+    if (!sound) throw new FedError('PARAMETER_INVALID', 'not of this run');
+  };
+  const { charged, sealed, take } = site(0, true, { fetch, check });
+  for (const code of ['LINK_LOST', 'LINK_LOST', 'PARAMETER_INVALID', 'PARAMETER_INVALID'])
+    expect(await codeOf(take(0, 0))).toBe(code);
+  expect([charged, sealed]).toEqual([[], []]);
+  sound = true;
   await take(0, 0);
   expect(charged).toEqual(['3.0 step 0']);
   expect(sealed).toHaveLength(1);
-  await take(1, 0);
-  expect(charged).toEqual(['3.0 step 0', '3.1 step 0']);
 });
 
-test('a discriminator that is refused again and again costs one entry', async () => {
-  const check = () => {
-    throw new FedError('PARAMETER_INVALID', 'not of this run');
-  };
-  const { charged, sealed, take } = site(0, true, { check });
-  expect(await codeOf(take(0, 0))).toBe('PARAMETER_INVALID');
-  expect(await codeOf(take(0, 0))).toBe('PARAMETER_INVALID');
-  expect([charged, sealed]).toEqual([['3.0 step 0'], []]);
-});
-
-test('what was paid for is begun once: a share that failed half-way is paid for again', async () => {
+test('an entry pays for one share: one that failed half-way is paid for again', async () => {
   let failing = true;
   const did = {
     push: (what: string) => {
@@ -149,20 +135,13 @@ test('what was paid for is begun once: a share that failed half-way is paid for 
   expect(charged).toEqual(['3.0 step 0', '3.0 step 0']);
 });
 
-test('what cannot be paid for is not computed, and the download is over when that is said', async () => {
+test('what cannot be paid for is not computed', async () => {
   const did: string[] = [];
   const charge = () => {
     throw new FedError('BUDGET_EXHAUSTED', 'nothing is left');
   };
-  const { sealed, take } = site(0, true, {
-    did,
-    charge,
-    fetch: () =>
-      turn()
-        .then(turn)
-        .then(() => new Float32Array(1)),
-  });
+  const { sealed, take } = site(0, true, { did, charge });
   expect(await codeOf(take(0, 0))).toBe('BUDGET_EXHAUSTED');
-  expect(did).toEqual(['ask', 'charge', 'have']);
+  expect(did).toEqual(['ask', 'have', 'charge']);
   expect(sealed).toEqual([]);
 });

@@ -29,6 +29,7 @@ export class MasksAhead {
 
   /** Begins to add up the masks of a step; what was there before goes. */
   begin(of: MaskedStep, masks: () => Mask[]): void {
+    this.forget();
     // Whatever goes wrong is met again, and heard of, when the masks are needed.
     this.#at = { of, total: this.#total(masks).catch(() => null) };
   }
@@ -38,10 +39,17 @@ export class MasksAhead {
     const at = this.#at;
     this.#at = null;
     this.#length = values.length;
-    const total = at !== null && same(at.of, of) ? await at.total : null;
-    if (total?.length !== values.length) return addMasks(values, masks());
-    addWords(new Int32Array(values.buffer, values.byteOffset, values.length), total, 1);
-    total.fill(0);
+    const total = (await at?.total) ?? null;
+    if (at !== null && same(at.of, of) && total?.length === values.length)
+      addWords(new Int32Array(values.buffer, values.byteOffset, values.length), total, 1);
+    else addMasks(values, masks());
+    total?.fill(0);
+  }
+
+  /** What was added up is overwritten, if it is not on its way into an update. */
+  forget(): void {
+    void this.#at?.total.then((total) => total?.fill(0));
+    this.#at = null;
   }
 
   async #total(masks: () => Mask[]): Promise<Int32Array> {

@@ -91,4 +91,8 @@ export class SecretMemory {
     this.#last = { bytes, secret };
     return bytes;
   }
+  /** Nothing of it will be asked for again. */
+  forget(): void {
+    this.#last = null;
+  }
 }

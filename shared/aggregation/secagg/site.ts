@@ -81,8 +81,11 @@ export function secaggSite(p: SiteSchemeParts, random: RandomBytes = secureBytes
     scheme: 'secagg',
     async answer({ phase, plan, downlink, secret, update }) {
       const turn: Turn = { p, random, plan, group: groupOf(p.policy, p.terms, plan), downlink, memory, ahead };
-      const made = await dispatch(turn, phaseOf(plan, phase), secret, update);
-      return { uplink: made.uplink, secret: memory.write(made.secret) };
+      const at = phaseOf(plan, phase);
+      const made = await dispatch(turn, at, secret, update);
+      const kept = memory.write(made.secret);
+      if (at.kind === 'reveal' && at.step + 1 === stepsOf(plan)) memory.forget();
+      return { uplink: made.uplink, secret: kept };
     },
     waiting({ phase, plan, secret }) {
       const at = phaseOf(plan, phase);
@@ -97,6 +100,10 @@ export function secaggSite(p: SiteSchemeParts, random: RandomBytes = secureBytes
       return at.kind === 'upload' ? at.step : null;
     },
     phasesBefore: secaggOrder(p.policy),
+    async dispose() {
+      ahead.forget();
+      memory.forget();
+    },
   };
 }
 
