@@ -1,8 +1,7 @@
 /** What a site works out while it waits: it sends the same bytes as without, and nothing that was made for something else. */
 import { createHash } from 'node:crypto';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { addMasks } from '../../shared/aggregation/secagg/mask.ts';
-import type * as MaskModule from '../../shared/aggregation/secagg/mask.ts';
 import type { Mask } from '../../shared/aggregation/secagg/mask.ts';
 import { type MaskedStep, MasksAhead } from '../../shared/aggregation/secagg/masks-ahead.ts';
 import { decodeSecret, SecretMemory } from '../../shared/aggregation/secagg/secret.ts';
@@ -10,17 +9,6 @@ import type { RandomBytes } from '../../shared/random.ts';
 import { turn } from '../../shared/turn.ts';
 import { pooledPolicy } from '../support/pooled-rig.ts';
 import { LENGTH, play, sceneOf } from '../support/secagg-rig.ts';
-
-/** Every vector that masks were added to. */
-const summed = vi.hoisted((): Uint32Array[] => []);
-vi.mock('../../shared/aggregation/secagg/mask.ts', async (original) => {
-  const real = await original<typeof MaskModule>();
-  const addMasks: typeof real.addMasks = (values, masks) => {
-    summed.push(values);
-    real.addMasks(values, masks);
-  };
-  return { ...real, addMasks };
-});
 
 const seedOf = (name: string): Uint8Array => createHash('sha256').update(name).digest();
 const MASKS: Mask[] = [
@@ -98,7 +86,11 @@ test('masks that are not used are overwritten: made for something else, begun an
     for (let i = 0; i < 10; i++) await turn();
   };
   const begun = async (then: (ahead: MasksAhead) => Promise<unknown> | void) => {
-    const ahead = new MasksAhead();
+    const summed: Uint32Array[] = [];
+    const ahead = new MasksAhead((values, masks) => {
+      summed.push(values);
+      addMasks(values, masks);
+    });
     await ahead.add(valuesOf(), STEP, () => []);
     summed.length = 0;
     ahead.begin(STEP, () => MASKS);

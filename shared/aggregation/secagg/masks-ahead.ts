@@ -26,6 +26,11 @@ export class MasksAhead {
   #at: { readonly of: MaskedStep; readonly total: Promise<Int32Array | null> } | null = null;
   /** Of the vector that was masked last: the next one has it too. */
   #length = 0;
+  readonly #addMasks: typeof addMasks;
+
+  constructor(add = addMasks) {
+    this.#addMasks = add;
+  }
 
   /** Begins to add up the masks of a step; what was there before goes. */
   begin(of: MaskedStep, masks: () => Mask[]): void {
@@ -42,7 +47,7 @@ export class MasksAhead {
     const total = (await at?.total) ?? null;
     if (at !== null && same(at.of, of) && total?.length === values.length)
       addWords(new Int32Array(values.buffer, values.byteOffset, values.length), total, 1);
-    else addMasks(values, masks());
+    else this.#addMasks(values, masks());
     total?.fill(0);
   }
 
@@ -56,7 +61,7 @@ export class MasksAhead {
     const [total, all] = [new Uint32Array(this.#length), masks()];
     for (let start = 0; start < all.length; start += AT_ONCE) {
       await turn();
-      addMasks(total, all.slice(start, start + AT_ONCE));
+      this.#addMasks(total, all.slice(start, start + AT_ONCE));
     }
     return new Int32Array(total.buffer);
   }
