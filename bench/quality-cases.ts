@@ -211,10 +211,10 @@ export function settingsOf(c: QualityCase, overrides: readonly string[] = []): S
 function shippedSettings({ data, epsilon, discriminators, placement }: QualityCase): Settings {
   if (discriminators) return PRIVATE;
   // Where noise is the limit every release takes from the others: one critic round, as many steps, and a critic that
-  // spends a patient's vector on what tells images apart. With less noise it adds precision and takes recall.
+  // spends a patient's vector on what tells images apart.
   if (epsilon !== null && epsilon <= 1 && placement !== 'pooled') {
     const criticLastSteps = CRITIC.criticFitSteps + CRITIC.criticLastSteps;
-    return { ...CRITIC, criticRounds: 1, criticLastSteps, criticMoved: 1, criticNormalised: 1 };
+    return { ...CRITIC, criticRounds: 1, criticLastSteps, criticNormalised: 1 };
   }
   // Two classes and small sites: more of each class in a batch, and sooner done.
   if (data === 'pneumonia')
