@@ -5,7 +5,8 @@ import type { Served } from './core/served.ts';
 
 /**
  * The discriminator along with the work that names it: a journey fewer before a site's step. It is what any site may read,
- * and only what is named in the reply, so durable. Once a session: a site that lost it on its way asks for it.
+ * and only what is named in the reply, so durable. Once: a site that lost it on its way asks for it in parts, which a slow line
+ * bears better, and no other goes along for as long as its session lasts.
  */
 export class Along {
   readonly #receiver: Pick<TensorReceiver, 'along'>;
