@@ -37,6 +37,13 @@ const newFolder = () => {
   folders.push(mkdtempSync(join(tmpdir(), 'veilgan-simulation-')));
   return folders.at(-1)!;
 };
+/** The engine of these tests, with another way to compile. */
+const compilingWith = (compile: Engine['compile']): Engine => ({
+  ...engine,
+  name: engine.name,
+  dispose: async () => undefined,
+  compile,
+});
 const sitesOf = (n: number) =>
   new Map<string, PrivateImages>(
     Array.from({ length: n }, (_, i) => [`site-${i + 1}`, phantomSite({ site: `site-${i + 1}`, imagesPerPatient: 2 })]),
@@ -118,24 +125,19 @@ test('a site that fails ends the run with its reason, and the next call goes on 
   let compiled = 0;
   let broken = true;
   // The second program that runs a discriminator's gradient is some site's: it breaks in the middle of a round.
-  const fragile: Engine = {
-    ...engine,
-    name: engine.name,
-    dispose: async () => undefined,
-    async compile(name, fn, inputs) {
-      const program = await engine.compile(name, fn, inputs);
-      if (!name.startsWith('sampler') || ++compiled !== 2) return program;
-      return Object.assign(Object.create(program) as typeof program, {
-        inputs: program.inputs,
-        outputs: program.outputs,
-        dispose: () => program.dispose(),
-        run: async (feeds: Parameters<typeof program.run>[0]) => {
-          if (broken) throw new Error('the disk is full');
-          return program.run(feeds);
-        },
-      });
-    },
-  };
+  const fragile = compilingWith(async (name, fn, inputs) => {
+    const program = await engine.compile(name, fn, inputs);
+    if (!name.startsWith('sampler') || ++compiled !== 2) return program;
+    return Object.assign(Object.create(program) as typeof program, {
+      inputs: program.inputs,
+      outputs: program.outputs,
+      dispose: () => program.dispose(),
+      run: async (feeds: Parameters<typeof program.run>[0]) => {
+        if (broken) throw new Error('the disk is full');
+        return program.run(feeds);
+      },
+    });
+  });
   await expect(simulate({ policy, sites: sitesOf(2), engine: fragile, folder })).rejects.toThrow('the disk is full');
   broken = false;
   const { log } = await simulate({ policy, sites: sitesOf(2), engine, folder });
@@ -148,15 +150,10 @@ test('a run that was interrupted after it had paid, with nothing to spare, says 
   const policy = tinyPolicy();
   const folder = newFolder();
   let broken = true;
-  const fragile: Engine = {
-    ...engine,
-    name: engine.name,
-    dispose: async () => undefined,
-    async compile(name, fn, inputs) {
-      if (broken && name === 'moment-sums') throw new Error('the power went');
-      return engine.compile(name, fn, inputs);
-    },
-  };
+  const fragile = compilingWith(async (name, fn, inputs) => {
+    if (broken && name === 'moment-sums') throw new Error('the power went');
+    return engine.compile(name, fn, inputs);
+  });
   const run = () => simulate({ policy, sites: sitesOf(2), engine: fragile, folder });
   await expect(run()).rejects.toThrow('the power went');
   broken = false;
